@@ -33,7 +33,7 @@ package struct Join: ParsableCommand {
             PATH[N]: its port N
             PATH[] or ptp://PATH: a cable without a switch
             With --switch: the directory to create (default: /var/run/vde.ctl for root, else /tmp/vde.ctl).
-            Default: the directories that libvdeplug tries; none if --stream, --dgram, --vhost-user or --fd is given.
+            Default: the directories that libvdeplug tries; none with a socket of another kind (--stream, --fd, ...).
             """,
         completion: .directory)
     var vde: String?

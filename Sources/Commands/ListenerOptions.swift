@@ -31,6 +31,16 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
+            Create a socket of sequenced packets for user-mode Linux and bhyve's helpers (Linux). May be repeated.
+            User-mode Linux: vec0:transport=bess,dst=PATH
+            """,
+            valueName: "path"),
+        completion: .file())
+    var seqpacket: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Create a socket for vhost-user front ends, which share their guest's memory (Linux). With PATH,client \
             connect to a front end that listens there. May be repeated.
             QEMU: -object memory-backend-memfd,id=m,size=SIZE,share=on -M memory-backend=m \
@@ -43,8 +53,8 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Serve the guest behind an inherited, connected unix socket (datagram or stream), and write one line of \
-            JSON to standard output when ready. May be repeated.
+            Serve the guest behind an inherited, connected unix socket (datagram, stream or sequenced packets), and \
+            write one line of JSON to standard output when ready. May be repeated.
             """,
             valueName: "number"))
     var fd: [Int32] = []
@@ -68,7 +78,8 @@ struct ListenerOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Group that may connect to the sockets of --stream, --dgram and --vhost-user.", valueName: "group"),
+            "Group that may connect to the sockets of --stream, --dgram, --seqpacket and --vhost-user.",
+            valueName: "group"),
         completion: Completions.groups)
     var socketGroup: String?
 
@@ -80,7 +91,7 @@ struct ListenerOptions: ParsableArguments {
     /// The listeners besides VDE.
     var listeners: Set<ListenerName> {
         let given: [(ListenerName, Bool)] = [
-            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty),
+            (.stream, !stream.isEmpty), (.dgram, !dgram.isEmpty), (.seqpacket, !seqpacket.isEmpty),
             (.vhostUser, frontEnds.contains { !$0.isServer }),
             (.vhostUserServer, frontEnds.contains(where: \.isServer)),
             (.descriptor, !fd.isEmpty), (.vhostUserDescriptor, !vhostUserFd.isEmpty), (.program, hasProgram),
@@ -131,7 +142,7 @@ struct ListenerOptions: ParsableArguments {
         let frontEnds = try vhostUser.map(ListenerOptions.frontEnd)
         let given =
             stream.map { ("--stream", $0) } + dgram.map { ("--dgram", $0) }
-            + frontEnds.map { ("--vhost-user", $0.path) }
+            + seqpacket.map { ("--seqpacket", $0) } + frontEnds.map { ("--vhost-user", $0.path) }
         for (option, path) in given {
             if path.isEmpty { throw ValidationError("\(option) needs a path") }
             guard seen.insert(Files.resolved(path)).inserted else {
@@ -141,16 +152,20 @@ struct ListenerOptions: ParsableArguments {
         guard (vhostUser.isEmpty && vhostUserFd.isEmpty) || VhostConnection.isSupported else {
             throw ValidationError("--vhost-user needs Linux; use --stream or --dgram here")
         }
+        guard seqpacket.isEmpty || Socket.hasSequencedPackets else {
+            throw ValidationError("--seqpacket needs Linux; use --stream or --dgram here")
+        }
         configuration.vhostUsers = frontEnds.filter { !$0.isServer }.map { Files.absolute($0.path) }
         configuration.vhostUserServers = frontEnds.filter(\.isServer).map { Files.absolute($0.path) }
         configuration.datagrams = dgram.map { Files.absolute($0) }
+        configuration.sequencedPackets = seqpacket.map { Files.absolute($0) }
         configuration.streams = stream.map { Files.absolute($0) }
         configuration.descriptors = try fd.map { try ListenerOptions.inherited($0, "--fd") }
         configuration.vhostUserDescriptors = try vhostUserFd.map {
             let descriptor = try ListenerOptions.inherited($0, "--vhost-user-fd")
             guard descriptor.isStream else {
                 throw ValidationError(
-                    "--vhost-user-fd \($0): it is a datagram socket; vhost-user needs a stream socket")
+                    "--vhost-user-fd \($0): it is a \(descriptor.kind.name) socket; vhost-user needs a stream socket")
             }
             return descriptor
         }

@@ -82,6 +82,7 @@ enum ListenerName: String, CaseIterable, Sendable {
     case ownSwitch = "--switch"
     case stream = "--stream"
     case dgram = "--dgram"
+    case seqpacket = "--seqpacket"
     case vhostUser = "--vhost-user"
     case vhostUserServer = "--vhost-user PATH,client"
     case vhostUserDescriptor = "--vhost-user-fd"
@@ -270,30 +271,33 @@ extension OptionRules {
         OptionRule(
             .vdeDirmode, condition: .listener([.ownSwitch]), because: "only --switch creates a directory"),
         OptionRule(
-            .vdeMode, condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser]),
+            .vdeMode, condition: .listener([.ownSwitch, .stream, .dgram, .seqpacket, .vhostUser]),
             because: "no socket is created whose mode it could set"),
         OptionRule(
             .vdeGroup, condition: .listener([.ownSwitch, .joined, .cable]),
             because: "it sets the group of VDE sockets; use --socket-group for the other sockets"),
         OptionRule(
-            .socketGroup, condition: .listener([.stream, .dgram, .vhostUser]),
+            .socketGroup, condition: .listener([.stream, .dgram, .seqpacket, .vhostUser]),
             because: "it sets the group of their sockets"),
         OptionRule(
             .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .limit, .allowServer,
             condition: .noListener([.joined, .cable]),
-            because: "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --fd, run)"),
+            because: "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --seqpacket, --fd, run)"),
         OptionRule(
             .idleExit, condition: .noListener([.joined, .cable]),
             because: "the clients of an external switch are not visible to vde_vmnet"),
         OptionRule(.idleExit, condition: .noListener([.program]), because: "the network of run ends with its program"),
         OptionRule(
-            .idleExit, condition: .listener([.ownSwitch, .stream, .dgram, .vhostUser, .vhostUserServer, .activated]),
+            .idleExit,
+            condition: .listener([
+                .ownSwitch, .stream, .dgram, .seqpacket, .vhostUser, .vhostUserServer, .activated,
+            ]),
             because: "without a socket that guests can connect to, the network ends with its last guest"),
         OptionRule(
             .uplinkNone,
             condition: .listener([
-                .ownSwitch, .stream, .dgram, .vhostUser, .vhostUserServer, .descriptor, .vhostUserDescriptor, .program,
-                .activated,
+                .ownSwitch, .stream, .dgram, .seqpacket, .vhostUser, .vhostUserServer, .descriptor,
+                .vhostUserDescriptor, .program, .activated,
             ]),
             because: "without an uplink and without a switch there is nothing to do"),
         // Modes

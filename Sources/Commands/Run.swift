@@ -18,8 +18,8 @@ package struct Run: ParsableCommand {
             Started through sudo, the program runs as the user that called sudo. Signals are forwarded to the program. \
             The exit status is the program's, or 128 plus the signal's number if a signal killed it. If the network \
             fails first, the program receives SIGTERM, and SIGKILL 5 seconds later or at the next signal; the exit \
-            status is then 69 if the uplink failed, else the program's. With --stream, --dgram or --switch, further \
-            guests can connect to the network.
+            status is then 69 if the uplink failed, else the program's. With --stream, --dgram, --seqpacket or \
+            --switch, further guests can connect to the network.
             """)
 
     @OptionGroup

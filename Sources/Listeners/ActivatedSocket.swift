@@ -43,17 +43,17 @@ package struct ActivatedSocket: Equatable, Sendable {
     }
 
     /// Examines descriptor `raw`, without taking ownership.
-    /// - Throws: `unsuitable` if it is not a unix socket, or a stream socket that neither listens nor is connected.
+    /// - Throws: `unsuitable` if it is not a unix socket, or one for connections that neither listens nor is connected.
     package init(_ raw: Int32, isVhostUser: Bool = false) throws(ListenerError) {
         self.raw = raw
         self.isVhostUser = isVhostUser
         path = SocketActivation.path(of: raw)
-        guard let found = try? SocketKind(of: raw), found.isUnix, found.isStream || found.isDatagram else {
+        guard let found = try? SocketKind(of: raw), found.isUnix, let listenerKind = found.listenerKind else {
             throw ListenerError(
                 .unsuitable,
                 """
-                the service manager has passed descriptor \(raw), which is not a unix socket; set ListenStream or \
-                ListenDatagram to a path
+                the service manager has passed descriptor \(raw), which is not a unix socket; set ListenStream, \
+                ListenDatagram or ListenSequentialPacket to a path
                 """
             )
         }
@@ -61,25 +61,19 @@ package struct ActivatedSocket: Equatable, Sendable {
             throw ListenerError(
                 .unsuitable,
                 """
-                the service manager has passed descriptor \(raw) as vhost-user, and it is a datagram socket; set \
+                the service manager has passed descriptor \(raw) as vhost-user, and it is no stream socket; set \
                 ListenStream to the path
                 """)
         }
-        if found.isConnected {
-            kind = .connection(try InheritedDescriptor(raw))
-        } else if found.isStream {
-            guard found.isListening else {
-                throw ListenerError(
-                    .unsuitable,
-                    """
-                    the service manager has passed descriptor \(raw), a stream socket that does not listen; set \
-                    Accept=no
-                    """
-                )
-            }
-            kind = .listener(.stream)
-        } else {
-            kind = .listener(.datagram)
+        guard found.isConnected || found.isListening || !listenerKind.hasConnections else {
+            throw ListenerError(
+                .unsuitable,
+                """
+                the service manager has passed descriptor \(raw), a \(listenerKind.name) socket that does not listen; \
+                set Accept=no
+                """
+            )
         }
+        kind = found.isConnected ? .connection(try InheritedDescriptor(raw)) : .listener(listenerKind)
     }
 }

@@ -5,15 +5,18 @@ import Platform
 package struct InheritedDescriptor: Equatable, Sendable {
     /// The descriptor's number. Not owned.
     package let raw: Int32
-    /// A stream, in which a length precedes each frame; otherwise datagrams, one per frame.
-    package let isStream: Bool
+    /// How frames are delimited.
+    package let kind: ListenerSocket.Kind
+
+    /// A length precedes each frame.
+    package var isStream: Bool { kind == .stream }
 
     /// Examines descriptor `raw`, without taking ownership.
     /// - Throws: if it is not such a socket.
     package init(_ raw: Int32) throws(ListenerError) {
-        let kind: SocketKind
+        let found: SocketKind
         do throws(SystemError) {
-            kind = try SocketKind(of: raw)
+            found = try SocketKind(of: raw)
         } catch {
             switch error.code {
             case Errno.badDescriptor:
@@ -30,24 +33,38 @@ package struct InheritedDescriptor: Equatable, Sendable {
             default: throw ListenerError(.unsuitable, error.description)
             }
         }
-        guard kind.isUnix else {
+        guard found.isUnix else {
             throw ListenerError(
                 .unsuitable,
                 "descriptor \(raw) is not a unix socket; pass a connected unix socket")
         }
-        guard kind.isStream || kind.isDatagram else {
+        guard let kind = found.listenerKind else {
             throw ListenerError(
-                .unsuitable, "descriptor \(raw) is neither a stream nor a datagram socket; pass one of those")
+                .unsuitable,
+                """
+                descriptor \(raw) is neither a stream nor a datagram socket, nor one of sequenced packets; pass one of \
+                those
+                """)
         }
-        guard !kind.isListening else {
-            throw ListenerError(.unsuitable, "descriptor \(raw) is a listening socket; use --stream with its path")
+        guard !found.isListening else {
+            throw ListenerError(
+                .unsuitable, "descriptor \(raw) is a listening socket; use --\(kind.name) with its path")
         }
-        guard kind.isConnected else {
+        guard found.isConnected else {
             throw ListenerError(
                 .unsuitable,
                 "descriptor \(raw) is not connected; connect it to the guest's VMM before starting vde_vmnet")
         }
         self.raw = raw
-        isStream = kind.isStream
+        self.kind = kind
+    }
+}
+
+extension SocketKind {
+    /// The kind of listener or client that such a socket can be; nil for none.
+    var listenerKind: ListenerSocket.Kind? {
+        if isStream { return .stream }
+        if isDatagram { return .datagram }
+        return isSequencedPacket ? .sequencedPacket : nil
     }
 }

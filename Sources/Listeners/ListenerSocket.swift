@@ -4,15 +4,38 @@ import Timing
 
 /// A unix socket at a path that guests connect to. `remove` removes the path, if it is still this socket's.
 package final class ListenerSocket: Sendable {
-    /// How clients reach the socket: SOCK_STREAM or SOCK_DGRAM.
-    package enum Kind: Sendable {
-        /// Each client connects, and has its own connection.
+    /// How clients reach the socket, and how frames are delimited there.
+    package enum Kind: CaseIterable, Sendable {
+        /// SOCK_STREAM: each client connects, and a length precedes each frame.
         case stream
-        /// All clients send datagrams to one socket; the source address identifies the client.
+        /// SOCK_DGRAM: all clients send datagrams to one socket; the source address identifies the client.
         case datagram
+        /// SOCK_SEQPACKET: each client connects, and sends one frame per packet. Linux only.
+        case sequencedPacket
+
+        /// The name in options and messages.
+        package var name: String {
+            switch self {
+            case .stream: "stream"
+            case .datagram: "dgram"
+            case .sequencedPacket: "seqpacket"
+            }
+        }
+
+        /// Clients connect, and the socket accepts them.
+        package var hasConnections: Bool { self != .datagram }
+
+        /// A socket of this kind, which the caller owns.
+        package func makeSocket() throws(SystemError) -> Descriptor {
+            switch self {
+            case .stream: try Socket.unixStream()
+            case .datagram: try Socket.unixDatagram()
+            case .sequencedPacket: try Socket.unixSequencedPacket()
+            }
+        }
     }
 
-    /// Decides how frames are delimited: by a length in a stream, else one frame per datagram.
+    /// Decides how frames are delimited: by a length in a stream, else one frame per datagram or packet.
     package let kind: Kind
     /// The absolute path; for an inherited socket as the caller gave it.
     package let path: String
@@ -21,7 +44,7 @@ package final class ListenerSocket: Sendable {
     /// The bound socket; nil for an inherited one.
     private let bound: DirectoryEntry?
 
-    /// Makes the socket, replacing one whose process has ended, and listens on a stream socket.
+    /// Makes the socket, replacing one whose process has ended, and listens on one that clients connect to.
     /// - Parameter isLocked: this process holds the directory's lock already, for its switch.
     /// - Throws: the reason; a failure leaves nothing behind.
     package init(_ kind: Kind, at path: String, access: ListenerAccess, isLocked: Bool = false) throws(ListenerError) {
@@ -60,7 +83,7 @@ package final class ListenerSocket: Sendable {
     }
 
     private static func makeSocket(_ kind: Kind) throws(SystemError) -> Descriptor {
-        let socket = try kind == .stream ? Socket.unixStream() : Socket.unixDatagram()
+        let socket = try kind.makeSocket()
         if kind == .datagram { socket.setBuffers(send: 1 << 20, receive: 4 << 20) }
         return socket
     }
@@ -70,7 +93,7 @@ package final class ListenerSocket: Sendable {
     ) throws(SystemError) {
         let own = Directory.SocketAccess(mode: access.mode, user: access.user, group: access.group)
         // The backlog is large enough for all guests of a host that start together.
-        try place.directory.bind(socket, at: place.name, own, backlog: kind == .stream ? 256 : nil, bindsPath: true)
+        try place.directory.bind(socket, at: place.name, own, backlog: kind.hasConnections ? 256 : nil, bindsPath: true)
     }
 
     /// Removes the socket at `path` if its process has ended and this process may replace it.
@@ -134,9 +157,7 @@ package final class ListenerSocket: Sendable {
     }
 
     private static func holder(in place: borrowing SocketDirectory, _ kind: Kind) -> Holder {
-        guard let socket = try? kind == .stream ? Socket.unixStream() : Socket.unixDatagram() else {
-            return .process(0)
-        }
+        guard let socket = try? kind.makeSocket() else { return .process(0) }
         do throws(SystemError) {
             try place.directory.connect(socket, to: place.name)
         } catch {
@@ -146,7 +167,7 @@ package final class ListenerSocket: Sendable {
             default: return .process(0)
             }
         }
-        return .process(kind == .stream ? (try? socket.peerCredentials())?.process ?? 0 : 0)
+        return .process(kind.hasConnections ? (try? socket.peerCredentials())?.process ?? 0 : 0)
     }
 
     /// Removes the socket's path, unless another file has taken its place.

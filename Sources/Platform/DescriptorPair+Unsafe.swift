@@ -24,6 +24,14 @@ extension DescriptorPair {
         return pair
     }
 
+    /// Two connected unix sockets of sequenced packets, non-blocking, on a system that has them.
+    package static func sequencedPacketSockets() throws(SystemError) -> DescriptorPair {
+        let pair = unsafe try make("socketpair") { unsafe socketpair(AF_UNIX, Socket.sequencedPacketType, 0, $0) }
+        pair.first.setNonBlocking()
+        pair.second.setNonBlocking()
+        return pair
+    }
+
     private static func make(
         _ name: String, _ call: (UnsafeMutablePointer<Int32>) -> Int32
     ) throws(SystemError) -> DescriptorPair {

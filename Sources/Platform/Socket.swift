@@ -6,8 +6,10 @@ import CPlatform
 package enum Socket {
     #if os(Linux)
         static let streamType = Int32(SOCK_STREAM.rawValue), datagramType = Int32(SOCK_DGRAM.rawValue)
+        static let sequencedPacketType = Int32(SOCK_SEQPACKET.rawValue)
     #else
         static let streamType = SOCK_STREAM, datagramType = SOCK_DGRAM
+        static let sequencedPacketType = SOCK_SEQPACKET
     #endif
 
     /// A unix stream socket.
@@ -15,6 +17,14 @@ package enum Socket {
 
     /// A unix datagram socket.
     package static func unixDatagram() throws(SystemError) -> Descriptor { try make(AF_UNIX, datagramType) }
+
+    /// Whether the system has unix sockets of sequenced packets.
+    package static var hasSequencedPackets: Bool { platform_sequenced_packets_supported() != 0 }
+
+    /// A unix socket of sequenced packets (SOCK_SEQPACKET), on a system that has them.
+    package static func unixSequencedPacket() throws(SystemError) -> Descriptor {
+        try make(AF_UNIX, sequencedPacketType)
+    }
 
     /// A TCP socket, of IPv4 unless `ipv6`.
     package static func tcp(ipv6: Bool = false) throws(SystemError) -> Descriptor {

@@ -9,6 +9,8 @@ package struct SocketKind: Equatable, Sendable {
     package let isStream: Bool
     /// The type is SOCK_DGRAM.
     package let isDatagram: Bool
+    /// The type is SOCK_SEQPACKET, on a system that has it for unix sockets.
+    package let isSequencedPacket: Bool
     /// The socket listens for connections (SO_ACCEPTCONN).
     package let isListening: Bool
     /// The socket has a peer (getpeername(2)).
@@ -21,6 +23,7 @@ package struct SocketKind: Equatable, Sendable {
         isUnix = kind.is_unix != 0
         isStream = kind.is_stream != 0
         isDatagram = kind.is_datagram != 0
+        isSequencedPacket = kind.is_sequenced != 0
         isListening = kind.is_listening != 0
         isConnected = kind.is_connected != 0
     }

@@ -24,90 +24,99 @@ private struct IdleVmnet: VmnetProvider {
 private enum Expected {
     static let uplinks = ["auto", "tap", "user", "vmnet", "none"]
     static let modes = ["shared", "host", "bridged"]
-    static let listeners = ["joined", "cable", "switch", "stream", "dgram", "vhost-user", "fd", "run"]
+    static let listeners = [
+        "joined", "cable", "switch", "stream", "dgram", "seqpacket", "vhost-user", "fd", "run",
+    ]
     /// Those that this system has.
-    static let offered = listeners.filter { $0 != "vhost-user" || VhostConnection.isSupported }
+    static let offered = listeners.filter {
+        switch $0 {
+        case "vhost-user": VhostConnection.isSupported
+        case "seqpacket": Socket.hasSequencedPackets
+        default: true
+        }
+    }
 
     /// The option as it is written; then uplinks, modes and listeners in the order above; then what it needs beside it.
     static let table = """
-        --vde-mode 0660                             | +++++ | +++ | --++++-- |
-        --vde-dirmode 0750                          | +++++ | +++ | --+----- |
-        --vde-group 0                               | +++++ | +++ | +++----- |
-        --mgmt m                                    | +++++ | +++ | --++++++ |
-        --mgmtmode 0660                             | +++++ | +++ | --++++++ | --mgmt m
-        --rcfile f                                  | +++++ | +++ | --++++++ |
-        --vmnet-isolation                           | ++++- | +++ | --++++++ |
-        --trunk 3                                   | ++++- | ++- | --++++++ |
-        --limit 50mbit                              | +++++ | +++ | --++++++ |
-        --allow-server 3                            | ++++- | ++- | --++++++ |
-        --stream s2                                 | +++++ | +++ | ++++++++ |
-        --dgram d2                                  | +++++ | +++ | ++++++++ |
-        --vhost-user u2                             | +++++ | +++ | ++++++++ |
-        --vhost-user-fd FD3                         | +++++ | +++ | ++++++++ |
-        --fd FD2                                    | +++++ | +++ | ++++++++ |
-        --idle-exit 9                               | +++++ | +++ | --++++-- |
-        --socket-group 0                            | +++++ | +++ | ---+++-- |
-        --vmnet-interface e1                        | ++-+- | --+ | ++++++++ | --vmnet-mode bridged
-        --bridge-helper h                           | ++--- | --+ | ++++++++ | --vmnet-mode bridged --vmnet-interface e0
-        --vmnet-gateway 10.0.0.1                    | ++++- | ++- | ++++++++ |
-        --vmnet-dhcp-end 10.0.0.9                   | ++++- | ++- | ++++++++ | --vmnet-gateway 10.0.0.1
-        --vmnet-mask 255.255.0.0                    | ++++- | ++- | ++++++++ | --vmnet-gateway 10.0.0.1
-        --vmnet-interface-id UUID                   | ++++- | +++ | ++++++++ |
-        --vmnet-network-identifier UUID             | ---+- | -+- | ++++++++ | --vmnet-mode host
-        --vmnet-nat66-prefix fd00:1::               | ---+- | +-- | ++++++++ |
-        --vmnet-offload                             | ---+- | +++ | ++++++++ |
-        --vmnet-external-interface en0              | ---+- | +-- | ++++++++ |
-        --vmnet-mtu 9000                            | ++++- | ++- | ++++++++ |
-        --dhcp auto                                 | ++++- | ++- | ++++++++ |
-        --dhcp builtin                              | ++++- | ++- | ++++++++ |
-        --dhcp system                               | ++-+- | ++- | ++++++++ |
-        --dhcp off                                  | +++++ | +++ | ++++++++ |
-        --ipv6 fd00:1:2:3::/64                      | +++-- | ++- | ++++++++ |
-        --ipv6 off                                  | +++-- | ++- | ++++++++ |
-        --ipv6 kernel                               | ++--- | +-- | ++++++++ |
-        --vmnet-disable-dhcp                        | +++++ | +++ | ++++++++ |
-        --dhcp-host 52:54:00:00:00:01,10.0.0.7      | ++++- | ++- | ++++++++ |
-        --dhcp-host 52:54:00:00:00:03,10.0.0.9,::9  | +++-- | ++- | ++++++++ |
-        --dhcp-host 52:54:00:00:00:02,10.0.0.8,web  | +++-- | +-- | ++++++++ |
-        --domain lab.example                        | +++-- | +-- | ++++++++ |
-        --domain off                                | +++++ | +++ | ++++++++ |
-        --host-dns 127.0.0.1:5300                   | +++-- | +-- | ++++++++ |
-        --dns 192.0.2.1                             | +++-- | +-- | ++++++++ |
-        --dns-cache off                             | +++-- | +-- | ++++++++ |
-        --dhcp-option ntp-server=10.0.0.1           | ++++- | ++- | ++++++++ |
-        --lease-time 2h                             | ++++- | ++- | ++++++++ |
-        --no-router                                 | +++-- | +-- | ++++++++ |
-        --boot bf                                   | ++++- | ++- | ++++++++ |
-        --publish 2222:10.0.0.2:22                  | ++++- | +-- | ++++++++ |
-        --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | ++++++++ |
-        --publish 2222:52:54:00:00:00:01:22/udp     | +++-- | +-- | ++++++++ |
-        --publish 2222:[::10]:22                    | +++-- | +-- | ++++++++ |
-        --publish 2222:web:22                       | +++-- | +-- | ++++++++ |
-        --publish 2222:web:22/udp                   | +++-- | +-- | ++++++++ |
-        --egress allow                              | +++-- | +-- | ++++++++ |
-        --egress deny                               | +++-- | +-- | ++++++++ |
-        --allow 203.0.113.0/24                      | +++-- | +-- | ++++++++ | --egress deny
-        --deny private                              | +++-- | +-- | ++++++++ |
-        --egress-log                                | +++-- | +-- | ++++++++ |
-        --check-names                               | +-+-- | +-- | ++++++++ | --egress deny --allow a.example
-        --proxy socks5://127.0.0.1:1080             | +-+-- | +-- | ++++++++ |
-        --proxy-credentials pc                      | +-+-- | +-- | ++++++++ | --proxy http://127.0.0.1:3128
-        --host-loopback                             | +-+-- | +-- | ++++++++ |
-        --udp-filtering endpoint                    | +-+-- | +-- | ++++++++ |
-        --outbound eth1                             | +-+-- | +-- | ++++++++ |
-        --tap-name t0                               | ++--- | +++ | ++++++++ |
-        --name n1                                   | +++++ | +++ | ++++++++ |
-        --control cs                                | +++++ | +++ | ++++++++ |
-        --control off                               | +++++ | +++ | ++++++++ |
-        --control-group 0                           | +++++ | +++ | ++++++++ |
-        --control-allow publish                     | +++++ | +++ | ++++++++ |
-        --pcap f.pcapng                             | +++++ | +++ | ++++++++ |
-        --state-dir sd                              | +++++ | +++ | ++++++++ |
-        --pidfile p                                 | +++++ | +++ | ++++++++ |
-        --workers 2                                 | +++++ | +++ | ++++++++ |
-        --stats-interval 5                          | +++++ | +++ | ++++++++ |
-        --log-level debug                           | +++++ | +++ | ++++++++ |
-        --log-format json                           | +++++ | +++ | ++++++++ |
+        --vde-mode 0660                             | +++++ | +++ | --+++++-- |
+        --vde-dirmode 0750                          | +++++ | +++ | --+------ |
+        --vde-group 0                               | +++++ | +++ | +++------ |
+        --mgmt m                                    | +++++ | +++ | --+++++++ |
+        --mgmtmode 0660                             | +++++ | +++ | --+++++++ | --mgmt m
+        --rcfile f                                  | +++++ | +++ | --+++++++ |
+        --vmnet-isolation                           | ++++- | +++ | --+++++++ |
+        --trunk 3                                   | ++++- | ++- | --+++++++ |
+        --limit 50mbit                              | +++++ | +++ | --+++++++ |
+        --allow-server 3                            | ++++- | ++- | --+++++++ |
+        --stream s2                                 | +++++ | +++ | +++++++++ |
+        --dgram d2                                  | +++++ | +++ | +++++++++ |
+        --seqpacket q2                              | +++++ | +++ | +++++++++ |
+        --vhost-user u2                             | +++++ | +++ | +++++++++ |
+        --vhost-user-fd FD3                         | +++++ | +++ | +++++++++ |
+        --fd FD2                                    | +++++ | +++ | +++++++++ |
+        --idle-exit 9                               | +++++ | +++ | --+++++-- |
+        --socket-group 0                            | +++++ | +++ | ---++++-- |
+        --vmnet-interface e1                        | ++-+- | --+ | +++++++++ | --vmnet-mode bridged
+        --bridge-helper h                          | ++--- | --+ | +++++++++ | --vmnet-mode bridged --vmnet-interface e0
+        --vmnet-gateway 10.0.0.1                    | ++++- | ++- | +++++++++ |
+        --vmnet-dhcp-end 10.0.0.9                   | ++++- | ++- | +++++++++ | --vmnet-gateway 10.0.0.1
+        --vmnet-mask 255.255.0.0                    | ++++- | ++- | +++++++++ | --vmnet-gateway 10.0.0.1
+        --vmnet-interface-id UUID                   | ++++- | +++ | +++++++++ |
+        --vmnet-network-identifier UUID             | ---+- | -+- | +++++++++ | --vmnet-mode host
+        --vmnet-nat66-prefix fd00:1::               | ---+- | +-- | +++++++++ |
+        --vmnet-offload                             | ---+- | +++ | +++++++++ |
+        --vmnet-external-interface en0              | ---+- | +-- | +++++++++ |
+        --vmnet-mtu 9000                            | ++++- | ++- | +++++++++ |
+        --dhcp auto                                 | ++++- | ++- | +++++++++ |
+        --dhcp builtin                              | ++++- | ++- | +++++++++ |
+        --dhcp system                               | ++-+- | ++- | +++++++++ |
+        --dhcp off                                  | +++++ | +++ | +++++++++ |
+        --ipv6 fd00:1:2:3::/64                      | +++-- | ++- | +++++++++ |
+        --ipv6 off                                  | +++-- | ++- | +++++++++ |
+        --ipv6 kernel                               | ++--- | +-- | +++++++++ |
+        --vmnet-disable-dhcp                        | +++++ | +++ | +++++++++ |
+        --dhcp-host 52:54:00:00:00:01,10.0.0.7      | ++++- | ++- | +++++++++ |
+        --dhcp-host 52:54:00:00:00:03,10.0.0.9,::9  | +++-- | ++- | +++++++++ |
+        --dhcp-host 52:54:00:00:00:02,10.0.0.8,web  | +++-- | +-- | +++++++++ |
+        --domain lab.example                        | +++-- | +-- | +++++++++ |
+        --domain off                                | +++++ | +++ | +++++++++ |
+        --host-dns 127.0.0.1:5300                   | +++-- | +-- | +++++++++ |
+        --dns 192.0.2.1                             | +++-- | +-- | +++++++++ |
+        --dns-cache off                             | +++-- | +-- | +++++++++ |
+        --dhcp-option ntp-server=10.0.0.1           | ++++- | ++- | +++++++++ |
+        --lease-time 2h                             | ++++- | ++- | +++++++++ |
+        --no-router                                 | +++-- | +-- | +++++++++ |
+        --boot bf                                   | ++++- | ++- | +++++++++ |
+        --publish 2222:10.0.0.2:22                  | ++++- | +-- | +++++++++ |
+        --publish 2222:52:54:00:00:00:01:22         | +++-- | +-- | +++++++++ |
+        --publish 2222:52:54:00:00:00:01:22/udp     | +++-- | +-- | +++++++++ |
+        --publish 2222:[::10]:22                    | +++-- | +-- | +++++++++ |
+        --publish 2222:web:22                       | +++-- | +-- | +++++++++ |
+        --publish 2222:web:22/udp                   | +++-- | +-- | +++++++++ |
+        --egress allow                              | +++-- | +-- | +++++++++ |
+        --egress deny                               | +++-- | +-- | +++++++++ |
+        --allow 203.0.113.0/24                      | +++-- | +-- | +++++++++ | --egress deny
+        --deny private                              | +++-- | +-- | +++++++++ |
+        --egress-log                                | +++-- | +-- | +++++++++ |
+        --check-names                               | +-+-- | +-- | +++++++++ | --egress deny --allow a.example
+        --proxy socks5://127.0.0.1:1080             | +-+-- | +-- | +++++++++ |
+        --proxy-credentials pc                      | +-+-- | +-- | +++++++++ | --proxy http://127.0.0.1:3128
+        --host-loopback                             | +-+-- | +-- | +++++++++ |
+        --udp-filtering endpoint                    | +-+-- | +-- | +++++++++ |
+        --outbound eth1                             | +-+-- | +-- | +++++++++ |
+        --tap-name t0                               | ++--- | +++ | +++++++++ |
+        --name n1                                   | +++++ | +++ | +++++++++ |
+        --control cs                                | +++++ | +++ | +++++++++ |
+        --control off                               | +++++ | +++ | +++++++++ |
+        --control-group 0                           | +++++ | +++ | +++++++++ |
+        --control-allow publish                     | +++++ | +++ | +++++++++ |
+        --pcap f.pcapng                             | +++++ | +++ | +++++++++ |
+        --state-dir sd                              | +++++ | +++ | +++++++++ |
+        --pidfile p                                 | +++++ | +++ | +++++++++ |
+        --workers 2                                 | +++++ | +++ | +++++++++ |
+        --stats-interval 5                          | +++++ | +++ | +++++++++ |
+        --log-level debug                           | +++++ | +++ | +++++++++ |
+        --log-format json                           | +++++ | +++ | +++++++++ |
         """
 
     /// Pairs of options that do not go together although one uplink, mode and listener has both.
@@ -155,7 +164,10 @@ private struct Row: CustomTestStringConvertible {
     var testDescription: String { words.joined(separator: " ") }
 
     /// The options that this system has.
-    static let offered = all.filter { !$0.name.hasPrefix("--vhost-user") || VhostConnection.isSupported }
+    static let offered = all.filter {
+        (!$0.name.hasPrefix("--vhost-user") || VhostConnection.isSupported)
+            && ($0.name != "--seqpacket" || Socket.hasSequencedPackets)
+    }
 
     static let all: [Row] = Expected.table.split(separator: "\n").map { line in
         let fields = line.split(separator: "|", omittingEmptySubsequences: false).map {
@@ -205,6 +217,7 @@ private struct Line {
         case "switch": words = ["--switch", "v"]
         case "stream": words = ["--stream", "s"]
         case "dgram": words = ["--dgram", "d"]
+        case "seqpacket": words = ["--seqpacket", "q"]
         case "vhost-user": words = ["--vhost-user", "u"]
         case "fd": words = ["--fd", "\(Line.sockets[0])"]
         default: words = ["--with-program"]

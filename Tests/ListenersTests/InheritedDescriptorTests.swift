@@ -22,6 +22,27 @@ import Testing
         #expect(try !InheritedDescriptor(datagram.first.raw).isStream)
     }
 
+    @Test(.enabled(if: Socket.hasSequencedPackets))
+    func pairOfSequencedPacketsIsAccepted() throws {
+        let pair = try DescriptorPair.sequencedPacketSockets()
+        #expect(try InheritedDescriptor(pair.first.raw).kind == .sequencedPacket)
+        #expect(try ActivatedSocket(pair.first.raw).kind == .connection(try InheritedDescriptor(pair.first.raw)))
+    }
+
+    @Test(.enabled(if: Socket.hasSequencedPackets))
+    func listeningSocketOfSequencedPacketsIsAnActivatedListener() throws {
+        let folder = try TemporaryFolder()
+        let socket = try Socket.unixSequencedPacket()
+        try socket.bind(to: UnixPath(folder.file("packets")))
+        #expect(throws: ListenerError.self, "it does not listen") { try ActivatedSocket(socket.raw) }
+        try socket.listen()
+        #expect(try ActivatedSocket(socket.raw).kind == .listener(.sequencedPacket))
+        #expect(throws: ListenerError.self, "front ends use streams") {
+            try ActivatedSocket(socket.raw, isVhostUser: true)
+        }
+        #expect(complaint(socket.raw)?.contains("use --seqpacket with its path") == true)
+    }
+
     @Test func closedDescriptorIsReported() throws {
         // A number that is not open.
         #expect(complaint(1_000_000)?.contains("is not open") == true)

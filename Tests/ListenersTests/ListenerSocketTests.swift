@@ -14,13 +14,18 @@ private func complaint(_ kind: ListenerSocket.Kind, _ path: String) -> String {
     }
 }
 
+/// The kinds of listeners that the system has.
+private let offeredKinds = ListenerSocket.Kind.allCases.filter {
+    $0 != .sequencedPacket || Socket.hasSequencedPackets
+}
+
 /// Leaves a dead socket behind, as a killed daemon does. A program that a test beside this one is just starting may
 /// still hold it for a moment.
 private func leave(_ kind: ListenerSocket.Kind, at path: String, access: ListenerAccess = ListenerAccess()) throws {
     do { _ = try ListenerSocket(kind, at: path, access: access).path }
     try eventually("the end of \(path)", within: ampleTime) {
         do throws(SystemError) {
-            try (kind == .stream ? Socket.unixStream() : Socket.unixDatagram()).connect(to: UnixPath(path))
+            try kind.makeSocket().connect(to: UnixPath(path))
             return false
         } catch {
             return error.code == Errno.refused
@@ -38,7 +43,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
         }
     }
 
-    @Test(arguments: [ListenerSocket.Kind.stream, .datagram])
+    @Test(arguments: offeredKinds)
     func listenerSocketHasItsModeAndIsRemoved(kind: ListenerSocket.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
@@ -49,18 +54,20 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
         #expect(!Files.exists(path))
     }
 
-    @Test(arguments: [ListenerSocket.Kind.stream, .datagram])
+    @Test(arguments: offeredKinds)
     func liveListenerIsNotReplaced(kind: ListenerSocket.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
         let listener = try ListenerSocket(kind, at: path, access: ListenerAccess())
         #expect(cause(kind, path) == .occupied)
-        #expect(cause(kind == .stream ? .datagram : .stream, path) == .occupied, "nor by a listener of the other kind")
+        for other in offeredKinds where other != kind {
+            #expect(cause(other, path) == .occupied, "nor by a listener of another kind")
+        }
         #expect(Files.exists(path))
         listener.remove()
     }
 
-    @Test(arguments: [ListenerSocket.Kind.stream, .datagram])
+    @Test(arguments: offeredKinds)
     func socketOfDeadProcessIsReplaced(kind: ListenerSocket.Kind) throws {
         let folder = try TemporaryFolder()
         let path = folder.file("listener")
@@ -132,7 +139,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
 
     /// However many start at once, with a dead socket in the way or without: one has the listener, the others report
     /// it, and it answers.
-    @Test(arguments: [ListenerSocket.Kind.stream, .datagram], [false, true])
+    @Test(arguments: offeredKinds, [false, true])
     func oneOfManyConcurrentStartsSucceeds(kind: ListenerSocket.Kind, isLeftOver: Bool) async throws {
         for _ in 0..<20 {
             let folder = try TemporaryFolder()
@@ -155,7 +162,7 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
             #expect(
                 winners.count == 1 && complaints.allSatisfy { $0.contains("\(path) is served already") },
                 "\(complaints)")
-            let client = try kind == .stream ? Socket.unixStream() : Socket.unixDatagram()
+            let client = try kind.makeSocket()
             try client.connect(to: try UnixPath(path))
             winners.forEach { $0.remove() }
             #expect(!Files.exists(path))

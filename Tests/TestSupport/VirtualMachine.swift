@@ -135,6 +135,20 @@ package final class VirtualMachine {
         return VirtualMachine(name, try start(command, namespace, echo), folder)
     }
 
+    /// Starts a user-mode Linux that is connected to a socket of sequenced packets. Its interface is called eth0, as in
+    /// all guests.
+    package static func userModeLinux(
+        _ name: String, packets path: String, mac: String, in namespace: Namespace? = nil, folder: TemporaryFolder
+    ) throws -> VirtualMachine {
+        let command =
+            ["env", "TMPDIR=" + folder.path, "linux.uml"] + (try umlOptions(folder, directory: folder.path, id: name))
+            + ["vec0:transport=bess,dst=\(path),mac=\(mac)"]
+        let guest = VirtualMachine(name, try start(command, namespace, nil), folder)
+        try guest.waitUntilBooted()
+        try guest.run("ip link set vec0 name eth0")
+        return guest
+    }
+
     /// Options of a user-mode Linux without those of the network card.
     /// - Parameter directory: for its own files.
     package static func umlOptions(

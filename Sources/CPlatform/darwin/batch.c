@@ -45,6 +45,8 @@ static batch_call find(struct optional_call *call) {
     return found;
 }
 
+int platform_sequenced_packets_supported(void) { return 0; }
+
 int platform_receive_batch(int fd, struct platform_message *messages, unsigned count) {
     batch_call call = find(&receive_many);
     if (count > BATCH_LIMIT) count = BATCH_LIMIT;

@@ -36,6 +36,8 @@ static inline int platform_fcntl(int fd, int command, int argument) { return fcn
 
 /// A socket of `domain` and `type` that never raises SIGPIPE. Returns the descriptor.
 int platform_socket(int domain, int type);
+/// Whether there are unix sockets of SOCK_SEQPACKET; macOS has none.
+int platform_sequenced_packets_supported(void);
 /// Binds to, or connects to, the unix path of `length` bytes without terminator. A path whose first byte is 0 is an
 /// abstract name (Linux).
 int platform_unix_bind(int fd, const uint8_t *path, size_t length);
@@ -70,6 +72,7 @@ struct platform_socket_kind {
     int is_unix;
     int is_stream;
     int is_datagram;
+    int is_sequenced;  // SOCK_SEQPACKET
     int is_listening;
     int is_connected;
 };

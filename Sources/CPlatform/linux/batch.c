@@ -9,6 +9,8 @@ _Static_assert(sizeof(struct platform_message) == sizeof(struct mmsghdr) &&
         offsetof(struct platform_message, length) == offsetof(struct mmsghdr, msg_len),
     "struct platform_message is struct mmsghdr");
 
+int platform_sequenced_packets_supported(void) { return 1; }
+
 int platform_receive_batch(int fd, struct platform_message *messages, unsigned count) {
     int received = recvmmsg(fd, (struct mmsghdr *)messages, count, MSG_DONTWAIT, NULL);
     return received < 0 ? -errno : received;

@@ -254,6 +254,7 @@ int platform_socket_kind(int fd, struct platform_socket_kind *kind) {
     kind->is_unix = address.ss_family == AF_UNIX || length == 0;
     kind->is_stream = type == SOCK_STREAM;
     kind->is_datagram = type == SOCK_DGRAM;
+    kind->is_sequenced = type == SOCK_SEQPACKET && platform_sequenced_packets_supported();
     length = sizeof listening;
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0) kind->is_listening = listening != 0;
     length = sizeof address;

@@ -8,6 +8,8 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var streams: [String] = []
     /// Paths of datagram sockets to make.
     package var datagrams: [String] = []
+    /// Paths of sockets of sequenced packets to make (Linux).
+    package var sequencedPackets: [String] = []
     /// Paths of sockets to make for vhost-user front ends.
     package var vhostUsers: [String] = []
     /// Paths of sockets that vhost-user front ends listen on.
@@ -35,7 +37,7 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package init() {}
 
     /// Paths of all sockets to make.
-    package var paths: [String] { streams + datagrams + vhostUsers }
+    package var paths: [String] { streams + datagrams + sequencedPackets + vhostUsers }
 
     /// There is no listener, no descriptor and no program.
     package var isEmpty: Bool {

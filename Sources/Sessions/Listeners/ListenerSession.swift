@@ -59,8 +59,7 @@ package final class ListenerSession {
         let words =
             listeners.map { listener in
                 let isVhostUser = frontEndPaths.contains(listener.path)
-                return (isVhostUser ? "vhost-user at " : listener.kind == .stream ? "stream at " : "dgram at ")
-                    + listener.path
+                return (isVhostUser ? "vhost-user" : listener.kind.name) + " at " + listener.path
             }
             + configuration.vhostUserServers.map { "vhost-user to \($0)" }
             + (configuration.descriptors + configuration.vhostUserDescriptors).map { "descriptor \($0.raw)" }
@@ -75,6 +74,7 @@ package final class ListenerSession {
         guard !configuration.isEmpty else { return }
         for path in configuration.streams { try open(make(.stream, at: path)) }
         for path in configuration.datagrams { try open(make(.datagram, at: path)) }
+        for path in configuration.sequencedPackets { try open(make(.sequencedPacket, at: path)) }
         for path in configuration.vhostUsers { try acceptFrontEnds(from: make(.stream, at: path)) }
         for socket in configuration.activated {
             switch socket.kind {
@@ -93,7 +93,7 @@ package final class ListenerSession {
         probe()
     }
 
-    /// Accepts the connections of a stream socket.
+    /// Accepts the connections of a listening socket.
     private func accept(
         from listener: ListenerSocket, cost: Int,
         onClient: @escaping (consuming Descriptor, ClientQuota.Admission) -> Void
@@ -123,8 +123,9 @@ package final class ListenerSession {
     private func open(_ listener: ListenerSocket) throws(ExitError) {
         let path = listener.path
         switch listener.kind {
-        case .stream:
-            try accept(from: listener, cost: 1) { [unowned self] in accept($0, $1, at: path) }
+        case .stream, .sequencedPacket:
+            let kind = listener.kind
+            try accept(from: listener, cost: 1) { [unowned self] in accept($0, $1, kind, at: path) }
         case .datagram:
             listeners.append(listener)
             reportsSenders = listener.socket.reportSenders()
@@ -144,9 +145,9 @@ package final class ListenerSession {
         let socket = Descriptor(inheriting: descriptor.raw)
         setBuffers(of: socket, isStream: descriptor.isStream)
         let client = ListenerClient(
-            description: "descriptor \(descriptor.raw)", module: descriptor.isStream ? "stream" : "dgram",
-            user: CurrentProcess.effectiveUser, needsProbes: !descriptor.isStream)
-        attach(client, socket, kind: descriptor.isStream ? .stream : .datagram)
+            description: "descriptor \(descriptor.raw)", module: descriptor.kind.name,
+            user: CurrentProcess.effectiveUser, needsProbes: !descriptor.kind.hasConnections)
+        attach(client, socket, kind: PortKind(descriptor.kind))
     }
 
     private func makePair() throws(ExitError) {
@@ -206,16 +207,19 @@ package final class ListenerSession {
         }
     }
 
-    private func accept(_ socket: consuming Descriptor, _ admission: ClientQuota.Admission, at path: String) {
+    private func accept(
+        _ socket: consuming Descriptor, _ admission: ClientQuota.Admission, _ kind: ListenerSocket.Kind,
+        at path: String
+    ) {
         guard let peer = try? socket.peerCredentials() else { return }
-        setBuffers(of: socket, isStream: true)
+        setBuffers(of: socket, isStream: kind == .stream)
         var client = ListenerClient(
-            description: "stream \(path), process \(peer.process) of \(UserDatabase.userName(peer.user))",
-            module: "stream",
+            description: "\(kind.name) \(path), process \(peer.process) of \(UserDatabase.userName(peer.user))",
+            module: kind.name,
             user: peer.user)
         client.process = peer.process
         client.admission = admission
-        attach(client, socket, kind: .stream)
+        attach(client, socket, kind: PortKind(kind))
     }
 
     /// Gives a client a port, and reports if none is left.
@@ -316,5 +320,16 @@ package final class ListenerSession {
         for listener in listeners { listener.remove() }
         for port in Array(clients.keys) { end(port, nil) }
         for port in datagramListeners.keys { control.detach(port) }
+    }
+}
+
+extension PortKind {
+    /// Of a client with its own socket.
+    init(_ kind: ListenerSocket.Kind) {
+        switch kind {
+        case .stream: self = .stream
+        case .datagram: self = .datagram
+        case .sequencedPacket: self = .sequencedPacket
+        }
     }
 }

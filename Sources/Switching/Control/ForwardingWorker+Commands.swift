@@ -95,15 +95,17 @@ extension ForwardingWorker {
             if ports.isAttached(listener), ports[listener].kind == .datagramListener { drainListener(Int(listener)) }
             return
         }
-        guard ports[number].role == .guest, ports[number].kind == .datagram || ports[number].kind == .stream else {
-            return
+        guard ports[number].role == .guest else { return }
+        switch ports[number].kind {
+        case .datagram, .stream, .sequencedPacket: break
+        default: return
         }
         for _ in 0..<ForwardingWorker.remainingBatches {
             var error: Int32 = 0
             batch.removeAll()
             _ = ports[number].ingress.receive(
                 from: ports[number].endpoint, into: &batch, with: &receiver, error: &error)
-            if batch.count == 0 { return }
+            if batch.count == 0 || ports[number].ingress.isOver { return }
             dispatcher.dispatch(&batch, from: number)
         }
     }

@@ -7,6 +7,8 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case datagram
     /// A connected stream socket, each plain frame behind its length: QEMU stream, socket_vmnet's clients.
     case stream
+    /// A connected socket of sequenced packets, one plain frame a packet: user-mode Linux's vector transport `bess`.
+    case sequencedPacket
     /// An unconnected datagram socket to which many clients send. It carries no frames itself: each client has a port.
     case datagramListener
     /// A client of such a socket that takes datagrams from that socket alone: sent to by its name.
@@ -19,6 +21,9 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case device
     /// No descriptor: the rings to and from the address service and the name service.
     case service
+
+    /// The receiver learns when the peer has closed the connection: behind the last frame.
+    var hasEnd: Bool { self == .stream || self == .sequencedPacket }
 }
 
 /// What a port is to the network, which decides which ports it may send to.

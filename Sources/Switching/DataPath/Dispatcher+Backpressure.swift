@@ -34,7 +34,7 @@ extension Dispatcher {
     /// other port.
     private func mayPause(_ ingress: Int) -> Bool {
         switch ports[ingress].kind {
-        case .stream: true
+        case .stream, .sequencedPacket: true
         // A client of a datagram listener cannot be paused alone: it shares the socket, and at its own socket it does
         // not block but tries again and again. Both were measured to cost more than dropping.
         case .datagram: ports[ingress].endpoint.listener == nil

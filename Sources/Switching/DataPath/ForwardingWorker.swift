@@ -224,7 +224,7 @@ package struct ForwardingWorker: ~Copyable {
                 ports[number].ingress.isGoodbyeReported = true
                 fabric.control.report(.goodbye(PortNumber(number)))
             }
-            if ports[number].ingress.stream.isOver { return endStream(number) }
+            if ports[number].ingress.isOver { return endConnection(number) }
             if error != 0 {
                 dispatcher.reportUnreachable(PortNumber(number), error)
                 // A descriptor in error stays ready for ever; attaching the port again starts watching it again.
@@ -248,8 +248,8 @@ package struct ForwardingWorker: ~Copyable {
         return hasMore
     }
 
-    /// A stream's peer has closed it, or has announced an impossible frame length.
-    private func endStream(_ number: Int) {
+    /// A connection's peer has closed it, or has announced an impossible frame length.
+    private func endConnection(_ number: Int) {
         ports[number].egressLock.lock()
         fabric.tablesLock.lock()
         ports[number].egress.hasEnded = true

@@ -33,7 +33,7 @@ struct PortEgress: ~Copyable {
         with vector: inout SendVector
     ) -> Int32 {
         switch endpoint.kind {
-        case .datagram, .stream, .datagramClient:
+        case .datagram, .stream, .sequencedPacket, .datagramClient:
             transmitSegmented(entries, of: &batch, to: endpoint, with: &vector)
         case .tap: PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
         case .device where endpoint.device!.coalescesSegments:

@@ -53,14 +53,14 @@ final class PortEndpoint: Sendable {
         peerHandle = configuration.peerHandle >= 0 ? Descriptor(adopting: configuration.peerHandle) : nil
         reportsWritability =
             switch configuration.kind {
-            case .stream: true
+            case .stream, .sequencedPacket: true
             case .device, .datagramClient: false
             default: Poller.reportsWritability
             }
         serializesCalls = configuration.device?.serializesCalls ?? false
         isPolled = configuration.device?.isPolled ?? false
         switch configuration.kind {
-        case .datagram, .stream, .datagramClient:
+        case .datagram, .stream, .sequencedPacket, .datagramClient:
             (maximumFrame, maximumGSOFrame) = (configuration.maximumFrame, 0)
         case .tap, .packet:
             maximumFrame = configuration.maximumFrame
@@ -80,7 +80,7 @@ final class PortEndpoint: Sendable {
     /// GSO frames are segmented when they are sent: datagrams and streams carry plain frames.
     var segmentsFrames: Bool {
         switch kind {
-        case .datagram, .stream, .datagramClient: true
+        case .datagram, .stream, .sequencedPacket, .datagramClient: true
         default: false
         }
     }

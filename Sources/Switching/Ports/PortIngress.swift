@@ -17,6 +17,8 @@ struct PortIngress: ~Copyable {
     var receivedGoodbye = false
     /// A `goodbye` event was reported since the port was attached or rearmed.
     var isGoodbyeReported = false
+    /// The peer has closed its socket of sequenced packets.
+    private var hasPeerClosed = false
     /// The received part of a stream.
     var stream = StreamDeframer()
     /// Answers to frames that were too long for other ports, in this second.
@@ -26,6 +28,9 @@ struct PortIngress: ~Copyable {
     var cpuTime = TimeAmount.zero
     var samplePeriod: UInt64 = 0
 
+    /// The peer has closed a connection, or nothing more of it can be parsed.
+    var isOver: Bool { stream.isOver || hasPeerClosed }
+
     /// Bytes of frames that are enough for a batch.
     private static let batchBytes = 256 * 1024
 
@@ -33,10 +38,11 @@ struct PortIngress: ~Copyable {
     mutating func receive(
         from endpoint: PortEndpoint, into batch: inout FrameBatch, with vector: inout ReceiveVector, error: inout Int32
     ) -> Bool {
-        let limit = endpoint.kind == .datagram ? receiveLimit : batch.capacity
+        let receivesMessages = endpoint.kind == .datagram || endpoint.kind == .sequencedPacket
+        let limit = receivesMessages ? receiveLimit : batch.capacity
         let outcome =
             switch endpoint.kind {
-            case .datagram: receiveDatagrams(from: endpoint.raw, into: &batch, with: &vector)
+            case .datagram, .sequencedPacket: receiveDatagrams(from: endpoint.raw, into: &batch, with: &vector)
             case .stream: stream.receive(from: endpoint.raw, into: &batch)
             case .tap: TapIO.receive(from: endpoint.raw, into: &batch, byteLimit: PortIngress.batchBytes)
             case .packet: PacketIO.receive(from: endpoint.raw, into: &batch, byteLimit: PortIngress.batchBytes)
@@ -45,11 +51,17 @@ struct PortIngress: ~Copyable {
             }
         error = outcome.error
         failures = outcome.error == 0 ? 0 : failures + 1
-        receivedGoodbye = outcome.empty > 0
+        if endpoint.kind == .sequencedPacket {
+            // Behind the last packet of a closed connection, each receive returns 0 bytes, as it does for an empty
+            // packet: the kernel fills the whole batch with them (unix(7), recvmmsg(2)).
+            hasPeerClosed = outcome.empty == limit
+        } else {
+            receivedGoodbye = outcome.empty > 0
+        }
         if outcome.truncated > 0 { endpoint.counters.dropped(.oversize, frames: outcome.truncated) }
         if endpoint.kind == .stream { return stream.holdsFrame }
         // A full batch, or one that ended at the byte limit, may have left frames behind.
-        return outcome.frames == limit || (endpoint.kind != .datagram && outcome.frames > 0)
+        return outcome.frames == limit || (!receivesMessages && outcome.frames > 0)
     }
 
     private mutating func receiveDatagrams(

@@ -145,6 +145,10 @@ extension IntegrationTests {
             --uplink none --stream DIR/GONE/s % 73 open DIR/GONE: No such file | the directory above it must exist
             --uplink none --stream DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --dgram DIR/afile % 73 DIR/afile is there already, and no socket
+            --uplink none --seqpacket DIR/afile % 73 DIR/afile is there already, and no socket
+            --uplink none --seqpacket DIR/GONE/s % 73 open DIR/GONE: No such file | the directory above it must exist
+            --uplink none --stream DIR/s --seqpacket DIR/s % 64 --seqpacket | is given twice
+            --seqpacket= % 64 --seqpacket needs a path
             --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
             --stream= % 64 --stream needs a path
             --vhost-user ,client % 64 --vhost-user needs a path
@@ -154,7 +158,7 @@ extension IntegrationTests {
             --socket-group root --vhost-user DIR/u,client % 64 --socket-group needs --stream | PATH,client
             --fd 99 % 64 descriptor 99 is not open | must pass it on
             --fd three % 64 'three' is invalid for '--fd
-            --socket-group root DIR/v % 64 --socket-group needs --stream, --dgram or --vhost-user
+            --socket-group root DIR/v % 64 --socket-group needs --stream, --dgram, --seqpacket or --vhost-user
             --switch --state-dir DIR/afile DIR/v % 73 DIR/afile | choose another with --state-dir
             --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with \
             --vmnet-gateway

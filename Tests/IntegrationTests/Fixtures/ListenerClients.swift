@@ -78,3 +78,40 @@ final class DatagramClient {
 
     func close() { socket = nil }
 }
+
+/// A client whose frames are sequenced packets.
+final class PacketClient {
+    private var socket: Descriptor?
+
+    /// One end of a pair.
+    /// - Parameter give: passes the other end on, before it is closed here.
+    init(_ give: (Int32) throws -> Void) throws {
+        let pair = try DescriptorPair.sequencedPacketSockets()
+        try give(pair.second.raw)
+        socket = try pair.first.duplicate()
+    }
+
+    /// Connected to a listener.
+    init(at path: String) throws {
+        let connection = try Socket.unixSequencedPacket()
+        // Waits while the backlog is full.
+        connection.setBlocking()
+        try connection.connect(to: UnixPath(path))
+        connection.setNonBlocking()
+        socket = consume connection
+    }
+
+    func send(_ frame: [UInt8]) throws { _ = try socket!.send(frame) }
+
+    /// The frames that have arrived.
+    func received() -> [[UInt8]] {
+        var frames: [[UInt8]] = []
+        while let frame = try? socket!.receive(limit: 70_000), !frame.isEmpty { frames.append(frame) }
+        return frames
+    }
+
+    /// Whether the other end has closed the connection, and nothing of it is left.
+    var isOver: Bool { (try? socket!.receive(limit: 70_000))?.isEmpty ?? false }
+
+    func close() { socket = nil }
+}

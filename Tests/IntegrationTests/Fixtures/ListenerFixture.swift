@@ -11,23 +11,27 @@ final class ListenerFixture {
     let vde: String
     let stream: String
     let dgram: String
+    /// The socket of sequenced packets, if there is one.
+    let packets: String
     /// The socket for front ends, if there is one.
     let vhostUser: String
     private let arguments: [String]
 
     /// - Parameter options: what is asked for besides the way in.
     init(
-        vde hasVDE: Bool = false, vhostUser hasFrontEnds: Bool = false, _ options: [String] = [], internet: Bool = false
+        vde hasVDE: Bool = false, packets hasPackets: Bool = false, vhostUser hasFrontEnds: Bool = false,
+        _ options: [String] = [], internet: Bool = false
     ) throws {
         network = try TestNetwork()
         if internet { try network.startInternet() }
         vde = network.folder.file("vde")
         stream = network.folder.file("stream")
         dgram = network.folder.file("dgram")
+        packets = network.folder.file("packets")
         vhostUser = network.folder.file("vhost")
         arguments =
             (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram]
-            + (hasFrontEnds ? ["--vhost-user", vhostUser] : []) + options
+            + (hasPackets ? ["--seqpacket", packets] : []) + (hasFrontEnds ? ["--vhost-user", vhostUser] : []) + options
         daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
     }
 
