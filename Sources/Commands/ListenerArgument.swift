@@ -10,6 +10,11 @@ struct ListenerArgument: Equatable {
     /// The words, of those that the option knows.
     let words: Set<String>
 
+    /// A path as the value of such an option.
+    static func escaped(_ path: String) -> String {
+        path.split(separator: ",", omittingEmptySubsequences: false).joined(separator: ",,")
+    }
+
     /// - Parameters:
     ///   - option: names the option in errors.
     ///   - known: words that the option knows.

@@ -11,30 +11,33 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Create a stream socket for QEMU and for clients of socket_vmnet. May be repeated.
+            Create a stream socket for QEMU and for clients of socket_vmnet. With PATH,offload its guests leave \
+            checksums and segmentation to vde_vmnet, as libkrun's may. May be repeated.
             QEMU: -netdev stream,id=n,server=off,addr.type=unix,addr.path=PATH
             """,
-            valueName: "path"),
+            valueName: "path[,offload]"),
         completion: .file())
     var stream: [String] = []
 
     @Option(
         help: ArgumentHelp(
             """
-            Create a datagram socket for QEMU, vfkit and krunkit. May be repeated.
+            Create a datagram socket for QEMU, vfkit and krunkit; with PATH,offload for krunkit's offloading=on. May \
+            be repeated.
             QEMU: -netdev dgram,id=n,local.type=unix,local.path=OWN,remote.type=unix,remote.path=PATH
             """,
-            valueName: "path"),
+            valueName: "path[,offload]"),
         completion: .file())
     var dgram: [String] = []
 
     @Option(
         help: ArgumentHelp(
             """
-            Create a socket of sequenced packets for user-mode Linux and bhyve's helpers (Linux). May be repeated.
+            Create a socket of sequenced packets for user-mode Linux and bhyve's helpers (Linux). With PATH,offload \
+            as --stream. May be repeated.
             User-mode Linux: vec0:transport=bess,dst=PATH
             """,
-            valueName: "path"),
+            valueName: "path[,offload]"),
         completion: .file())
     var seqpacket: [String] = []
 
@@ -100,6 +103,25 @@ struct ListenerOptions: ParsableArguments {
         return Set(given.filter(\.1).map(\.0))
     }
 
+    /// The options for sockets that frames without a virtio header pass, with their paths.
+    private func sockets() throws -> [SocketArgument] {
+        func arguments(_ option: String, _ values: [String]) throws -> [SocketArgument] {
+            try values.map {
+                let argument = try ListenerArgument($0, option: option, known: ["offload"])
+                return SocketArgument(
+                    option: option, path: argument.path, isOffloaded: argument.words.contains("offload"))
+            }
+        }
+        return try arguments("--stream", stream) + arguments("--dgram", dgram) + arguments("--seqpacket", seqpacket)
+    }
+
+    /// A listener's socket, as an option names it.
+    private struct SocketArgument {
+        let option: String
+        let path: String
+        let isOffloaded: Bool
+    }
+
     /// The sockets of front ends. `makeListeners` reports one that cannot be used.
     private var frontEnds: [(path: String, isServer: Bool)] {
         vhostUser.compactMap { try? ListenerOptions.frontEnd($0) }
@@ -140,11 +162,9 @@ struct ListenerOptions: ParsableArguments {
         var configuration = ListenerConfiguration()
         var seen: Set<String> = []
         let frontEnds = try vhostUser.map(ListenerOptions.frontEnd)
-        let given =
-            stream.map { ("--stream", $0) } + dgram.map { ("--dgram", $0) }
-            + seqpacket.map { ("--seqpacket", $0) } + frontEnds.map { ("--vhost-user", $0.path) }
+        let sockets = try sockets()
+        let given = sockets.map { ($0.option, $0.path) } + frontEnds.map { ("--vhost-user", $0.path) }
         for (option, path) in given {
-            if path.isEmpty { throw ValidationError("\(option) needs a path") }
             guard seen.insert(Files.resolved(path)).inserted else {
                 throw ValidationError("\(option): \(path) is given twice; leave one out")
             }
@@ -157,9 +177,13 @@ struct ListenerOptions: ParsableArguments {
         }
         configuration.vhostUsers = frontEnds.filter { !$0.isServer }.map { Files.absolute($0.path) }
         configuration.vhostUserServers = frontEnds.filter(\.isServer).map { Files.absolute($0.path) }
-        configuration.datagrams = dgram.map { Files.absolute($0) }
-        configuration.sequencedPackets = seqpacket.map { Files.absolute($0) }
-        configuration.streams = stream.map { Files.absolute($0) }
+        func paths(_ option: String) -> [String] {
+            sockets.filter { $0.option == option }.map { Files.absolute($0.path) }
+        }
+        configuration.streams = paths("--stream")
+        configuration.datagrams = paths("--dgram")
+        configuration.sequencedPackets = paths("--seqpacket")
+        configuration.offloadedPaths = Set(sockets.filter(\.isOffloaded).map { Files.absolute($0.path) })
         configuration.descriptors = try fd.map { try ListenerOptions.inherited($0, "--fd") }
         configuration.vhostUserDescriptors = try vhostUserFd.map {
             let descriptor = try ListenerOptions.inherited($0, "--vhost-user-fd")

@@ -85,7 +85,7 @@ struct SocketVMNetAdapter: ParsableCommand {
     ///   - hasVmnet: whether vmnet.framework is there.
     ///   - isGroup: whether a group exists.
     func arguments(hasVmnet: Bool, isGroup: (String) -> Bool) -> [String] {
-        var words = ["join", "--stream", socket, "--vmnet-mode", vmnetMode.rawValue]
+        var words = ["join", "--stream", ListenerArgument.escaped(socket), "--vmnet-mode", vmnetMode.rawValue]
         func add(_ option: String, _ value: String?) { if let value { words += [option, value] } }
         // Without that group on the system, the socket belongs to the user that called sudo.
         if let socketGroup {

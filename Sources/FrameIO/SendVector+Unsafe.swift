@@ -25,8 +25,11 @@ package struct SendVector: ~Copyable {
     /// Room for the headers that a segmenter writes, one block for each message.
     @usableFromInline let headers: UnsafeMutableRawPointer
     @usableFromInline package private(set) var count = 0
-    /// Pieces of a run that is being gathered.
-    var runPieces = 0
+    /// The first piece that no message uses. A message has two, or those of a run.
+    @usableFromInline private(set) var nextPiece = 0
+    /// The first piece of the run that is being gathered, and how many it has.
+    private var runStart = 0
+    private var runPieces = 0
 
     /// An empty vector.
     package init() {
@@ -45,21 +48,30 @@ package struct SendVector: ~Copyable {
 
     /// Whether no more message fits.
     @inlinable
-    package var isFull: Bool { count == SendVector.capacity }
+    package var isFull: Bool { count == SendVector.capacity || nextPiece > 2 * SendVector.capacity - 2 }
+
+    /// Whether a run of so many frames fits as one more message.
+    package func hasRoom(forRunOf frames: Int) -> Bool {
+        count < SendVector.capacity && nextPiece + frames + 1 <= 2 * SendVector.capacity
+    }
 
     /// Forgets all messages, and with them the addresses of their memory.
     @inlinable
-    package mutating func removeAll() { count = 0 }
+    package mutating func removeAll() {
+        count = 0
+        nextPiece = 0
+    }
 
     /// Appends `length` bytes at `address`.
     @unsafe
     @inlinable
     package mutating func append(_ address: UnsafeMutableRawPointer, length: Int) {
-        precondition(count < SendVector.capacity)
-        let piece = unsafe pieces + 2 * count
+        precondition(!isFull)
+        let piece = unsafe pieces + nextPiece
         unsafe piece.pointee = iovec(iov_base: address, iov_len: length)
         unsafe platform_message_set(messages + count, piece, 1)
         count &+= 1
+        nextPiece &+= 2
     }
 
     /// Appends a whole frame of `batch`.
@@ -130,12 +142,13 @@ package struct SendVector: ~Copyable {
     mutating func append(
         _ first: UnsafeMutableRawPointer, _ firstLength: Int, _ second: UnsafeMutableRawPointer, _ secondLength: Int
     ) {
-        precondition(count < SendVector.capacity)
-        let piece = unsafe pieces + 2 * count
+        precondition(!isFull)
+        let piece = unsafe pieces + nextPiece
         unsafe piece[0] = iovec(iov_base: first, iov_len: firstLength)
         unsafe piece[1] = iovec(iov_base: second, iov_len: secondLength)
         unsafe platform_message_set(messages + count, piece, 2)
         count &+= 1
+        nextPiece &+= 2
     }
 
     /// Bytes of message `index`.
@@ -143,7 +156,17 @@ package struct SendVector: ~Copyable {
     package func length(of index: Int) -> Int {
         precondition(index >= 0 && index < count)
         let header = unsafe messages[index].header
-        return unsafe header.msg_iov[0].iov_len + (header.msg_iovlen > 1 ? header.msg_iov[1].iov_len : 0)
+        let length = unsafe header.msg_iov[0].iov_len + (header.msg_iovlen > 1 ? header.msg_iov[1].iov_len : 0)
+        return unsafe header.msg_iovlen > 2 ? length + lengthOfRun(index) : length
+    }
+
+    /// Bytes of a message behind its first two pieces.
+    @usableFromInline
+    func lengthOfRun(_ index: Int) -> Int {
+        let header = unsafe messages[index].header
+        var length = 0
+        for piece in 2..<Int(unsafe header.msg_iovlen) { length += unsafe header.msg_iov[piece].iov_len }
+        return length
     }
 
     /// How many pieces message `index` has.
@@ -172,7 +195,7 @@ package struct SendVector: ~Copyable {
         }
     }
 
-    /// Sends the messages from `first` on to `device`, each of which must be in one piece.
+    /// Sends the messages from `first` on to `device`, each of which must be in one piece and none a run.
     /// - Returns: how many were taken, and the positive errno that stopped the next one, 0 if all went.
     package func send(to device: FrameDevice, from first: Int = 0) -> (sent: Int, error: Int32) {
         let taken = unsafe device.send(pieces + 2 * first, stride: 2, count - first)
@@ -200,26 +223,41 @@ package struct SendVector: ~Copyable {
 
 // MARK: - Runs
 
-// A run of TCP segments is written as one GSO frame: new headers, then the segments' payloads from where they lie. Uses
-// the same pieces as messages do: the vector holds one run or messages.
+// A run of TCP segments is written as one frame: new headers, then the segments' payloads from where they lie. To a
+// TAP, it is written alone, behind a virtio header. To a socket, it is a message among others.
 extension SendVector {
-    /// Appends the payload of a run's first frame to the vector, which is emptied.
+    /// Begins a run behind the messages, with the payload of its first frame.
     package mutating func beginRun(_ frame: FrameDescriptor, of batch: borrowing FrameBatch, headerLength: Int) {
-        removeAll()
-        runPieces = 1
+        (runStart, runPieces) = (nextPiece, 1)
         extendRun(frame, of: batch, headerLength: headerLength)
     }
 
     /// Appends the payload of the next frame.
     package mutating func extendRun(_ frame: FrameDescriptor, of batch: borrowing FrameBatch, headerLength: Int) {
-        precondition(runPieces < 2 * SendVector.capacity && Int(frame.length) >= headerLength)
+        precondition(runStart + runPieces < 2 * SendVector.capacity && Int(frame.length) >= headerLength)
         let address = unsafe batch.address(at: Int(frame.offset) + headerLength)
-        unsafe pieces[runPieces] = iovec(iov_base: address, iov_len: Int(frame.length) - headerLength)
+        unsafe pieces[runStart + runPieces] = iovec(iov_base: address, iov_len: Int(frame.length) - headerLength)
         runPieces += 1
     }
 
-    /// Puts the headers in front, a virtio header first.
+    /// Puts the headers in front, with a complete checksum, and appends the run as a message.
+    /// - Parameter payload: the sum over the payloads of its frames.
+    package mutating func finishMessage(
+        _ run: Coalescer, payload: InternetChecksum, head: FrameDescriptor, of batch: borrowing FrameBatch
+    ) {
+        precondition(count < SendVector.capacity)
+        let block = unsafe headers + count * SendVector.headerStride
+        var header = unsafe MutableRawSpan(_unsafeStart: block, byteCount: Coalescer.maximumHeaderLength)
+        run.emit(batch.bytes(of: head), payload: payload, into: &header)
+        unsafe pieces[runStart] = iovec(iov_base: block, iov_len: run.headerLength)
+        unsafe platform_message_set(messages + count, pieces + runStart, Int32(runPieces))
+        count += 1
+        nextPiece = runStart + (runPieces + 1) & ~1
+    }
+
+    /// Puts the headers in front, a virtio header first. The vector has no messages.
     package mutating func finishRun(_ run: Coalescer, head: FrameDescriptor, of batch: borrowing FrameBatch) {
+        precondition(count == 0 && runStart == 0)
         let length = VirtioNetHeader.length
         var header = unsafe MutableRawSpan(_unsafeStart: headers + length, byteCount: Coalescer.maximumHeaderLength)
         let offload = run.emit(batch.bytes(of: head), into: &header)

@@ -23,7 +23,7 @@ package struct StreamSendOutcome: BitwiseCopyable {
 /// Sends the messages of a `SendVector` to a stream, each behind its length.
 @safe
 package struct StreamFramer: ~Copyable {
-    /// Of each message: its length, and up to two pieces.
+    /// On average at most: its length, and as many pieces as a `SendVector` has room for.
     private static let piecesPerMessage = 3
 
     private let prefixes: UnsafeMutablePointer<UInt32>

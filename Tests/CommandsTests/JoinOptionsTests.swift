@@ -332,6 +332,16 @@ private func refusal(arguments: [String]) -> String? {
         #expect(value.text == #"{"a":"q\"b\\s\nn\u0001\u007fé","b":[-1,true,null],"c":1.5,"d":null}"#)
     }
 
+    @Test func offloadIsOfOneListener() throws {
+        let listeners = try configuration(
+            "--stream", "/tmp/s,offload", "--stream", "/tmp/t", "--dgram", "/tmp/a,,b,offload"
+        ).listeners
+        #expect(listeners.streams == ["/tmp/s", "/tmp/t"] && listeners.datagrams == ["/tmp/a,b"])
+        #expect(listeners.offloadedPaths == ["/tmp/s", "/tmp/a,b"])
+        #expect(refusal("--stream", "/tmp/s,fast")?.contains("'fast' is unknown") == true)
+        #expect(refusal("--stream", "/tmp/s,offload", "--dgram", "/tmp/s")?.contains("given twice") == true)
+    }
+
     @Test func allowedServersAreParsed() throws {
         #expect(try configuration("--switch").allowedServers.isEmpty)
         let servers = try configuration(

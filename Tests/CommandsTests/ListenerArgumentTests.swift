@@ -22,6 +22,13 @@ import Testing
         #expect(argument.path == "/tmp/a," && argument.words == ["client"])
     }
 
+    @Test func escapedPathIsReadAsItWas() throws {
+        for path in ["/tmp/s", "/tmp/a,b", "/tmp/a,,b,", "/,offload"] {
+            let argument = try parse(ListenerArgument.escaped(path))
+            #expect(argument.path == path && argument.words.isEmpty)
+        }
+    }
+
     @Test func existingPathWithCommaIsAPath() throws {
         let path = "/tmp/s,client"
         let argument = try parse(path, existing: [path])

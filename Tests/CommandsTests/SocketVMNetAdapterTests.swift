@@ -35,6 +35,10 @@ import Wire
             ])
     }
 
+    @Test func commaOfSocketStaysPartOfItsPath() throws {
+        #expect(try value(of: "--stream", in: words("/tmp/a,offload")) == "/tmp/a,,offload")
+    }
+
     @Test func defaultsAreThoseOfSocketVMNet() throws {
         let shared = try words("/tmp/s")
         #expect(

@@ -12,6 +12,7 @@ struct GSOFrame {
     let network: Int
     let transport: Int
     let payloadOffset: Int
+    let isIPv6: Bool
 
     var payload: [UInt8] { Array(bytes[payloadOffset...]) }
 
@@ -20,6 +21,7 @@ struct GSOFrame {
         ipv6: Bool = false, tcp: Bool = true, tags: Int = 0, options: Int = 12, payload: [UInt8], segmentSize: UInt16,
         flags: TCPFlags = [.ack, .psh]
     ) {
+        isIPv6 = ipv6
         var writer = ByteWriter()
         writer.put(MACAddress("52:54:00:12:34:56")!)
         writer.put(MACAddress("02:00:00:00:00:01")!)

@@ -48,13 +48,14 @@ final class ForwarderHarness {
     }
 
     /// The same for a stream.
-    func attachStream(sendBuffer: Int32 = 1 << 20) throws -> StreamPeer {
+    func attachStream(sendBuffer: Int32 = 1 << 20, offloadMTU: Int = 0) throws -> StreamPeer {
         let pair = try DescriptorPair.streamSockets()
         pair.first.setBuffers(send: sendBuffer, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
-        let configuration = PortConfiguration(
+        var configuration = PortConfiguration(
             name: "stream", kind: .stream, role: .guest, descriptor: try pair.first.duplicate().release(),
             maximumFrame: StreamDeframer.maximumFrameLength)
+        configuration.offloadMTU = offloadMTU
         let number = try #require(control.attach(configuration))
         worker.runOnce(timeout: .zero)
         return StreamPeer(number: number, socket: try pair.second.duplicate())

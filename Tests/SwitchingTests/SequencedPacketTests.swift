@@ -141,13 +141,14 @@ import Wire
 
 extension ForwarderHarness {
     /// Attaches a port of sequenced packets.
-    func attachPackets() throws -> PacketPeer {
+    func attachPackets(offloadMTU: Int = 0) throws -> PacketPeer {
         let pair = try DescriptorPair.sequencedPacketSockets()
         pair.first.setBuffers(send: 1 << 20, receive: 1 << 20)
         pair.second.setBuffers(send: 1 << 20, receive: 1 << 20)
-        let configuration = PortConfiguration(
+        var configuration = PortConfiguration(
             name: "packets", kind: .sequencedPacket, role: .guest, descriptor: try pair.first.duplicate().release(),
             maximumFrame: FrameLimits.device)
+        configuration.offloadMTU = offloadMTU
         let number = try #require(control.attach(configuration))
         worker.runOnce(timeout: .zero)
         return PacketPeer(number: number, socket: try pair.second.duplicate())

@@ -227,4 +227,24 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         offload.checksumOffset = UInt16(TCPHeader.Field.checksum)
         return offload
     }
+    /// Adds the payload of one of the run's frames to `sum` without reading it: the frame's checksum was verified, so
+    /// that its payload is what the other fields lack (RFC 1624 section 2).
+    /// - Parameter before: frames of the run before this one, each with as much payload as the first.
+    package func addPayload(of frame: RawSpan, after before: Int, to sum: inout InternetChecksum) {
+        var others = pseudoHeader(frame, transportLength: frame.byteCount - first.transport)
+        others.add(frame.extracting(first.transport..<headerLength))
+        let payload = others.finished
+        // Behind an odd number of bytes, the two bytes of each word are exchanged (RFC 1071 section 2).
+        sum.add(word: before & first.payloadLength & 1 == 0 ? payload : payload.byteSwapped)
+    }
+
+    /// As `emit`, with a complete checksum.
+    /// - Parameter payload: the sum over the payloads of all frames.
+    @_lifetime(header: copy header)
+    package func emit(_ head: RawSpan, payload: InternetChecksum, into header: inout MutableRawSpan) {
+        _ = emit(head, into: &header)
+        var sum = payload
+        sum.add(header.bytes.extracting(first.transport..<headerLength))
+        header.put16(sum.finished, at: first.transport + TCPHeader.Field.checksum)
+    }
 }

@@ -11,10 +11,9 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     /// Ethernet with two VLAN tags, IPv4 with options or IPv6 with up to 96 bytes of extension headers, TCP with
     /// options.
     @inlinable package static var maximumHeaderLength: Int {
-        EthernetHeader.doubleTaggedLength + IPv6Header.length + maximumExtensions + TCPHeader.maximumLength
+        EthernetHeader.doubleTaggedLength + IPv6Header.length + TransportPosition.maximumExtensions
+            + TCPHeader.maximumLength
     }
-    /// Bytes of extension headers that are read in one packet.
-    @inlinable static var maximumExtensions: Int { 96 }
     /// Most datagrams that a kernel makes of one GSO frame (UDP_MAX_SEGMENTS of Linux's include/linux/udp.h).
     @usableFromInline package static let maximumDatagrams = 128
 
@@ -62,37 +61,13 @@ package struct Segmenter: BitwiseCopyable, Sendable {
     /// kernel sends in one.
     @inlinable
     package init?(_ frame: RawSpan, _ offload: VirtioNetHeader) {
-        guard offload.segmentation != .none, offload.segmentSize > 0,
-            let (type, network) = EthernetHeader.network(of: frame)
+        guard offload.segmentation != .none, offload.segmentSize > 0, let position = TransportPosition(frame),
+            offload.segmentation != (position.isIPv6 ? .tcp4 : .tcp6)
         else { return nil }
-        let transport: Int, end: Int, protocolNumber: UInt8
-        if type == EtherType.ipv4, offload.segmentation != .tcp6 {
-            guard let packet = try? IPv4View(frame.from(network)), !packet.isFragment else { return nil }
-            transport = network + packet.headerLength
-            end = network + packet.bytes.byteCount
-            protocolNumber = packet.protocolNumber
-            isIPv6 = false
-        } else if type == EtherType.ipv6, offload.segmentation != .tcp4 {
-            guard let packet = try? IPv6View(frame.from(network)) else { return nil }
-            end = network + packet.bytes.byteCount
-            var next = packet.nextHeader
-            var position = network + IPv6Header.length
-            // Hop-by-hop, routing and destination options share one shape (RFC 8200 section 4); a fragment cannot be
-            // segmented.
-            while next == IPv6Extension.hopByHop || next == IPv6Extension.routing || next == IPv6Extension.destination {
-                guard position + IPv6Extension.unit <= end else { return nil }
-                next = frame.byte(at: position + IPv6Extension.Field.nextHeader)
-                position += IPv6Extension.length(field: frame.byte(at: position + IPv6Extension.Field.length))
-                guard position - network <= IPv6Header.length + Segmenter.maximumExtensions else { return nil }
-            }
-            transport = position
-            protocolNumber = next
-            isIPv6 = true
-        } else {
-            return nil
-        }
+        let transport = position.transport, end = position.end
+        isIPv6 = position.isIPv6
         isTCP = offload.segmentation != .udp
-        guard protocolNumber == (isTCP ? IPProtocol.tcp : IPProtocol.udp), transport < end else { return nil }
+        guard position.protocolNumber == (isTCP ? IPProtocol.tcp : IPProtocol.udp), transport < end else { return nil }
         if isTCP {
             guard let segment = try? TCPView(frame.extracting(transport..<end)) else { return nil }
             headerLength = transport + segment.headerLength
@@ -101,12 +76,12 @@ package struct Segmenter: BitwiseCopyable, Sendable {
         }
         guard headerLength < end, headerLength <= Segmenter.maximumHeaderLength else { return nil }
         guard isTCP || end - headerLength <= Int(offload.segmentSize) * Segmenter.maximumDatagrams else { return nil }
-        self.network = network
+        network = position.network
         self.transport = transport
         self.end = end
         hasECN = offload.hasECN
         segmentSize = Int(offload.segmentSize)
-        position = headerLength
+        self.position = headerLength
     }
 
     /// Writes the next frame's headers to the start of `header`, which holds at least `maximumHeaderLength` bytes.

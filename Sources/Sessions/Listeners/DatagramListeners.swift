@@ -84,9 +84,13 @@ extension ListenerSession {
                 ($0.listener, $0.peer, $0.destination, $0.peerHandle) = (
                     port, stranger.name, target, handle.value.take()?.release() ?? -1
                 )
+                $0.offloadMTU = offloadMTU(of: listener.path)
             }
             return
         }
-        attach(client, socket, kind: .datagram) { ($0.listener, $0.peer) = (port, stranger.name) }
+        attach(client, socket, kind: .datagram) {
+            ($0.listener, $0.peer) = (port, stranger.name)
+            $0.offloadMTU = offloadMTU(of: listener.path)
+        }
     }
 }

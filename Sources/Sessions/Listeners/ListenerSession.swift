@@ -130,9 +130,10 @@ package final class ListenerSession {
             listeners.append(listener)
             reportsSenders = listener.socket.reportSenders()
             let descriptor = try orUnavailable { () throws(SystemError) in try listener.socket.duplicate() }.release()
-            let port = PortConfiguration(
+            var port = PortConfiguration(
                 name: "dgram \(path)", kind: .datagramListener, role: .service, descriptor: descriptor, maximumFrame: 0,
                 receivesUnknown: false)
+            port.offloadMTU = offloadMTU(of: path)
             guard let number = control.attach(port) else {
                 _ = Descriptor(adopting: descriptor)
                 throw ExitError(.unavailable, "no port is left for \(path)")
@@ -219,7 +220,12 @@ package final class ListenerSession {
             user: peer.user)
         client.process = peer.process
         client.admission = admission
-        attach(client, socket, kind: PortKind(kind))
+        attach(client, socket, kind: PortKind(kind)) { $0.offloadMTU = offloadMTU(of: path) }
+    }
+
+    /// The MTU of a listener's clients that have offload; 0 for clients that have not.
+    func offloadMTU(of path: String) -> Int {
+        configuration.offloadedPaths.contains(path) ? configuration.offloadMTU : 0
     }
 
     /// Gives a client a port, and reports if none is left.

@@ -33,6 +33,10 @@ package struct PortConfiguration: Sendable {
     /// VLANs whose frames this port sends and takes with a tag.
     package var taggedVLANs: [UInt16] = []
 
+    /// For a socket: the MTU of a guest that sends and receives frames up to 64 KiB without a virtio header, as a VMM
+    /// passes them on whose guest was offered checksum and segmentation offload; 0 for plain frames.
+    package var offloadMTU = 0
+
     /// For a client of a datagram listener: the listener's port.
     package var listener: PortNumber?
     /// For a client of a datagram listener: the name that the client has bound, as `sockaddr_un` has it.

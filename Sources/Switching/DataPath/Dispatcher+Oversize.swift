@@ -17,9 +17,13 @@ extension Dispatcher {
         let endpoint = ports[egress].endpoint
         let frame = batch[entry.index]
         if frame.offload.segmentation != .none {
+            if !endpoint.acceptsGSO && endpoint.kind == .device {
+                if split(entry, at: egress, limit: endpoint.maximumFrame - entry.edit.lengthDelta, &batch) { return }
+            }
             // Its segments do not fit.
             let segments =
-                endpoint.segmentsFrames ? Segmenter(batch.bytes(of: frame), frame.offload)?.remaining ?? 1 : 1
+                endpoint.segments(frame, entry.edit)
+                ? Segmenter(batch.bytes(of: frame), frame.offload)?.remaining ?? 1 : 1
             endpoint.counters.dropped(.oversize, frames: segments)
         } else if endpoint.needsCompleteChecksums && !batch.completeChecksum(of: entry.index) {
             return endpoint.counters.dropped(.malformed)
@@ -35,9 +39,11 @@ extension Dispatcher {
     private mutating func split(
         _ entry: EgressEntry, at egress: PortNumber, limit: Int, _ batch: inout FrameBatch
     ) -> Bool {
-        guard batch.completeChecksum(of: entry.index) else { return false }
+        let isGSOFrame = batch[entry.index].offload.segmentation != .none
+        // Segments get new checksums.
+        guard isGSOFrame || batch.completeChecksum(of: entry.index) else { return false }
         let frame = batch[entry.index]
-        guard var splitter = FrameSplitter(batch.bytes(of: frame), limit: limit) else { return false }
+        guard var splitter = FrameSplitter(batch.bytes(of: frame), frame.offload, limit: limit) else { return false }
         var isDone = false
         while !isDone {
             isDone = splitter.fill(&scratch, from: frame, in: batch, limit)
@@ -75,14 +81,17 @@ extension Dispatcher {
     }
 }
 
-/// Makes a frame into shorter ones: TCP by segments, which its endpoints do not notice, other IPv4 packets by
-/// fragments.
+/// Makes a frame into shorter ones: GSO frames and other TCP by segments, which its endpoints do not notice, other IPv4
+/// packets by fragments.
 private enum FrameSplitter {
     case segments(Segmenter)
     case fragments(Fragmenter)
 
-    init?(_ frame: RawSpan, limit: Int) {
-        if let offload = VirtioNetHeader(gsoFrame: frame, mtu: limit - EthernetHeader.taggedLength),
+    init?(_ frame: RawSpan, _ offload: VirtioNetHeader, limit: Int) {
+        if offload.segmentation != .none {
+            guard let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit else { return nil }
+            self = .segments(segmenter)
+        } else if let offload = VirtioNetHeader(gsoFrame: frame, mtu: limit - EthernetHeader.taggedLength),
             let segmenter = Segmenter(frame, offload), segmenter.longestFrame <= limit,
             segmenter.maySplit(frame)
         {

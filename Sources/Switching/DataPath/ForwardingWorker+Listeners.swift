@@ -43,6 +43,7 @@ extension ForwardingWorker {
             if frame.count >= EthernetHeader.length {
                 batch.removeAll()
                 batch.append(copying: frame.rawSpan)
+                inferOffload(at: number)
                 dispatcher.dispatch(&batch, from: Int(number))
             }
             listeners.pending[index].frame = []
@@ -62,6 +63,14 @@ extension ForwardingWorker {
         listeners.peers.remove(number)
     }
 
+    /// Infers the offload of the frames of the batch, if the port has them without a virtio header.
+    private mutating func inferOffload(at number: PortNumber) {
+        let mtu = ports[number].endpoint.offloadMTU
+        guard mtu > 0 else { return }
+        let malformed = batch.inferOffload(mtu: mtu)
+        if malformed > 0 { ports[number].counters.dropped(.malformed, frames: malformed) }
+    }
+
     /// Receives from a listener and dispatches runs of frames of one sender.
     mutating func drainListener(_ listener: Int) {
         for _ in 0..<ForwardingWorker.batchesPerPort {
@@ -69,6 +78,7 @@ extension ForwardingWorker {
             let outcome = listeners.vector.receive(from: ports[listener].endpoint.raw, into: &batch)
             if outcome.truncated > 0 { ports[listener].counters.dropped(.oversize, frames: outcome.truncated) }
             if outcome.error != 0 { return dispatcher.reportUnreachable(PortNumber(listener), outcome.error) }
+            inferOffload(at: PortNumber(listener))
             var first = 0
             while first < batch.count {
                 let sender = peer(ofDatagram: first, listener)

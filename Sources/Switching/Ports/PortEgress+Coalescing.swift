@@ -18,6 +18,7 @@ extension PortEgress {
         var failure: Int32 = 0
         var position = 0
         let device = endpoint.device
+        vector.removeAll()
         while position < entries.count {
             let entry = entries[position]
             var count = 1, length = Int(batch[entry.index].length)
@@ -54,7 +55,7 @@ extension PortEgress {
 
     /// The frames from `position` on that go out as one, their payloads in `vector`; nil if the first goes alone. Adds
     /// the others' lengths to `length`.
-    private static func run(
+    static func run(
         _ entries: Span<EgressEntry>, from position: Int, of batch: borrowing FrameBatch, _ vector: inout SendVector,
         _ length: inout Int
     ) -> Coalescer? {

@@ -34,7 +34,9 @@ struct PortEgress: ~Copyable {
     ) -> Int32 {
         switch endpoint.kind {
         case .datagram, .stream, .sequencedPacket, .datagramClient:
-            transmitSegmented(entries, of: &batch, to: endpoint, with: &vector)
+            endpoint.offloadMTU > 0
+                ? transmitOffloaded(entries, of: &batch, to: endpoint, with: &vector)
+                : transmitSegmented(entries, of: &batch, to: endpoint, with: &vector)
         case .tap: PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
         case .device where endpoint.device!.coalescesSegments:
             PortEgress.transmitCoalesced(entries, of: &batch, to: endpoint, with: &vector)
@@ -55,13 +57,7 @@ struct PortEgress: ~Copyable {
             let index = entry.index, edit = entry.edit
             let frame = batch[index]
             if frame.offload.segmentation != .none {
-                guard var segmenter = Segmenter(batch.bytes(of: frame), frame.offload) else {
-                    endpoint.counters.dropped(.malformed)
-                    continue
-                }
-                repeat {
-                    if vector.isFull { sendOrQueue(&vector, endpoint, &error) }
-                } while vector.append(nextOf: &segmenter, from: frame, in: batch, edit: edit)
+                appendSegments(of: frame, edit, batch, to: endpoint, &vector, &error)
                 continue
             }
             guard batch.completeChecksum(of: index) else {
@@ -77,6 +73,19 @@ struct PortEgress: ~Copyable {
         }
         sendOrQueue(&vector, endpoint, &error)
         return error
+    }
+
+    /// Appends the frames that a GSO frame is segmented into, and sends what `vector` has no room for.
+    mutating func appendSegments(
+        of frame: FrameDescriptor, _ edit: TagEdit, _ batch: borrowing FrameBatch, to endpoint: PortEndpoint,
+        _ vector: inout SendVector, _ error: inout Int32
+    ) {
+        guard var segmenter = Segmenter(batch.bytes(of: frame), frame.offload) else {
+            return endpoint.counters.dropped(.malformed)
+        }
+        repeat {
+            if vector.isFull { sendOrQueue(&vector, endpoint, &error) }
+        } while vector.append(nextOf: &segmenter, from: frame, in: batch, edit: edit)
     }
 
     /// To a receiver of each frame in one piece, behind a virtio header or with its checksum complete.
@@ -122,7 +131,7 @@ struct PortEgress: ~Copyable {
     }
 
     /// Sends the messages of `vector` and empties it. The rest is queued if the receiver is full.
-    private mutating func sendOrQueue(_ vector: inout SendVector, _ endpoint: PortEndpoint, _ error: inout Int32) {
+    mutating func sendOrQueue(_ vector: inout SendVector, _ endpoint: PortEndpoint, _ error: inout Int32) {
         defer { vector.removeAll() }
         var position = 0
         if !isCongested {

@@ -14,6 +14,8 @@ final class PortEndpoint: Sendable {
     let maximumFrame: Int
     /// The same for GSO frames that the port takes in one piece; 0 if they are segmented here.
     let maximumGSOFrame: Int
+    /// The MTU by which offload is inferred for frames without a virtio header (`PortConfiguration.offloadMTU`).
+    let offloadMTU: Int
     let device: FrameDevice?
     let counters: PortCounters
     /// Other than 0: one of several connections to one port.
@@ -41,6 +43,7 @@ final class PortEndpoint: Sendable {
         role = configuration.role
         raw = configuration.descriptor
         device = configuration.device
+        offloadMTU = configuration.offloadMTU
         owner = configuration.owner
         self.counters = counters
         group = configuration.group
@@ -61,7 +64,9 @@ final class PortEndpoint: Sendable {
         isPolled = configuration.device?.isPolled ?? false
         switch configuration.kind {
         case .datagram, .stream, .sequencedPacket, .datagramClient:
-            (maximumFrame, maximumGSOFrame) = (configuration.maximumFrame, 0)
+            maximumFrame = configuration.maximumFrame
+            // What libkrun's buffers hold, too.
+            maximumGSOFrame = configuration.offloadMTU > 0 ? min(configuration.maximumFrame, FrameLimits.stream) : 0
         case .tap, .packet:
             maximumFrame = configuration.maximumFrame
             maximumGSOFrame = max(configuration.maximumFrame, FrameBatch.maximumFrameLength)
@@ -77,16 +82,22 @@ final class PortEndpoint: Sendable {
     /// Bytes of the virtio header in front of each frame that a device takes in one piece; 0 for none.
     var headerLength: Int { kind == .packet ? VirtioNetHeader.shortLength : device?.headerLength ?? 0 }
 
-    /// GSO frames are segmented when they are sent: datagrams and streams carry plain frames.
-    var segmentsFrames: Bool {
+    /// Whether the port is a socket, whose frames have no virtio header.
+    private var isSocket: Bool {
         switch kind {
         case .datagram, .stream, .sequencedPacket, .datagramClient: true
         default: false
         }
     }
 
+    /// Whether a frame is segmented when it is sent here: a GSO frame to a socket, unless the guest takes it whole.
+    func segments(_ frame: FrameDescriptor, _ edit: TagEdit) -> Bool {
+        guard frame.offload.segmentation != .none, isSocket else { return false }
+        return frame.offload.segmentation == .udp || Int(frame.length) + edit.lengthDelta > maximumGSOFrame
+    }
+
     /// Whether frames are sent without a virtio header, so that their checksums must be complete.
-    var needsCompleteChecksums: Bool { segmentsFrames || (kind == .device && headerLength == 0) }
+    var needsCompleteChecksums: Bool { isSocket || (kind == .device && headerLength == 0) }
 
     /// Whether a device without virtio headers takes GSO frames: it recognizes them by their length.
     var acceptsGSO: Bool { headerLength > 0 || (device?.maximumGSOFrame ?? 0) > 0 }
@@ -96,10 +107,8 @@ final class PortEndpoint: Sendable {
     func fits(_ frame: FrameDescriptor, _ edit: TagEdit, in batch: borrowing FrameBatch) -> Bool {
         let length = Int(frame.length) + edit.lengthDelta
         if frame.offload.segmentation == .none { return length <= maximumFrame }
-        guard segmentsFrames else {
-            // One without header that takes no GSO frames drops this one as malformed.
-            return length <= maximumGSOFrame || (kind == .device && !acceptsGSO)
-        }
+        // A device that takes no GSO frames gets the segments as frames that are too long are split.
+        guard segments(frame, edit) else { return length <= maximumGSOFrame && (kind != .device || acceptsGSO) }
         // Mostly the longest headers would fit.
         let largest = Int(frame.offload.segmentSize) + Segmenter.maximumHeaderLength + edit.lengthDelta
         if largest <= maximumFrame { return true }

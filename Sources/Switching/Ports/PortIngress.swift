@@ -49,6 +49,10 @@ struct PortIngress: ~Copyable {
             case .device: receiveFromDevice(endpoint, into: &batch, with: &vector)
             case .service, .datagramListener, .datagramClient: ReceiveOutcome()
             }
+        if endpoint.offloadMTU > 0 {
+            let malformed = batch.inferOffload(mtu: endpoint.offloadMTU)
+            if malformed > 0 { endpoint.counters.dropped(.malformed, frames: malformed) }
+        }
         error = outcome.error
         failures = outcome.error == 0 ? 0 : failures + 1
         if endpoint.kind == .sequencedPacket {

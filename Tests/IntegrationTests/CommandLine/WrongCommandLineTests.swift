@@ -150,6 +150,10 @@ extension IntegrationTests {
             --uplink none --stream DIR/s --seqpacket DIR/s % 64 --seqpacket | is given twice
             --seqpacket= % 64 --seqpacket needs a path
             --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
+            --stream DIR/s,fast % 64 --stream: 'fast' is unknown | offload | written ,,
+            --dgram DIR/s,offload,on % 64 --dgram: 'on' is unknown | offload
+            --seqpacket ,offload % 64 --seqpacket needs a path
+            --stream DIR/s --dgram DIR/s,offload % 64 is given twice
             --stream= % 64 --stream needs a path
             --vhost-user ,client % 64 --vhost-user needs a path
             --vhost-user DIR/u,server % 64 --vhost-user: 'server' is unknown | client | written ,,

@@ -4,8 +4,15 @@ import TestSupport
 import Testing
 import Wire
 
+/// A client of any listener.
+protocol FrameClient {
+    func send(_ frame: [UInt8]) throws
+    /// The frames that have arrived.
+    func received() -> [[UInt8]]
+}
+
 /// The guest's end of a pair of sockets.
-final class StreamClient {
+final class StreamClient: FrameClient {
     private let isStream: Bool
     private var socket: Descriptor?
     private var rest: [UInt8] = []
@@ -56,7 +63,7 @@ final class StreamClient {
 }
 
 /// A client of a datagram listener that has connected its socket, as the programs on macOS do.
-final class DatagramClient {
+final class DatagramClient: FrameClient {
     private var socket: Descriptor?
     let address = MACAddress(0x0200_0000_00ff)
 
@@ -80,7 +87,7 @@ final class DatagramClient {
 }
 
 /// A client whose frames are sequenced packets.
-final class PacketClient {
+final class PacketClient: FrameClient {
     private var socket: Descriptor?
 
     /// One end of a pair.

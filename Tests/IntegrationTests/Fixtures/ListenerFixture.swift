@@ -17,10 +17,12 @@ final class ListenerFixture {
     let vhostUser: String
     private let arguments: [String]
 
-    /// - Parameter options: what is asked for besides the way in.
+    /// - Parameters:
+    ///   - offload: of the clients of the sockets.
+    ///   - options: what is asked for besides the listeners.
     init(
         vde hasVDE: Bool = false, packets hasPackets: Bool = false, vhostUser hasFrontEnds: Bool = false,
-        _ options: [String] = [], internet: Bool = false
+        offload: Bool = false, _ options: [String] = [], internet: Bool = false
     ) throws {
         network = try TestNetwork()
         if internet { try network.startInternet() }
@@ -29,9 +31,11 @@ final class ListenerFixture {
         dgram = network.folder.file("dgram")
         packets = network.folder.file("packets")
         vhostUser = network.folder.file("vhost")
+        let word = offload ? ",offload" : ""
         arguments =
-            (hasVDE ? ["--switch", vde] : []) + ["--stream", stream, "--dgram", dgram]
-            + (hasPackets ? ["--seqpacket", packets] : []) + (hasFrontEnds ? ["--vhost-user", vhostUser] : []) + options
+            (hasVDE ? ["--switch", vde] : []) + ["--stream", stream + word, "--dgram", dgram + word]
+            + (hasPackets ? ["--seqpacket", packets + word] : []) + (hasFrontEnds ? ["--vhost-user", vhostUser] : [])
+            + options
         daemon = try VMNetDaemon(in: network.host, arguments, folder: network.folder)
     }
 

@@ -7,7 +7,7 @@ import Wire
 
 extension IntegrationTests {
     /// Clients of `--seqpacket`.
-    @Suite struct SequencedPackets {
+    @Suite(.enabled(if: Socket.hasSequencedPackets)) struct SequencedPackets {
         private let source = MACAddress(0x0200_0000_0001)
 
         private var probe: [UInt8] {
