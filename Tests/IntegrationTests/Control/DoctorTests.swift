@@ -244,10 +244,11 @@ extension IntegrationTests {
             #expect(full.output.contains("mend: vde_vmnet lease release 192.168.105.2 --network \(fixture.socket)\n"))
             #expect(!full.output.contains("reboot"))
             if uplink == .tap {
-                // Before links change, at which the network switches forwarding on again.
-                try fixture.host.run("sysctl", "-qw", "net.ipv4.conf.wan.forwarding=0")
-                let off = try doctor(on: fixture.host, [fixture.socket]).output
-                #expect(off.contains("(forwarding_off)"), "\(off)")
+                // The network switches forwarding on again, five times within a minute.
+                try eventually("forwarding that is off is found") {
+                    try fixture.host.run("sysctl", "-qw", "net.ipv4.conf.wan.forwarding=0")
+                    return try doctor(on: fixture.host, [fixture.socket]).output.contains("(forwarding_off)")
+                }
                 try fixture.host.run(
                     "sh", "-ec",
                     "ip link add other type veth peer name other2; ip addr add 192.168.105.200/25 dev other; "
