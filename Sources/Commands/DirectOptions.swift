@@ -151,6 +151,7 @@ extension ListenerOptions: DirectOptions {
     mutating func setDefaults() {
         stream = []
         dgram = []
+        seqpacket = []
         vhostUser = []
         fd = []
         vhostUserFd = []
@@ -163,6 +164,7 @@ extension ListenerOptions: DirectOptions {
         switch option {
         case "stream": append(value, to: &stream)
         case "dgram": append(value, to: &dgram)
+        case "seqpacket": append(value, to: &seqpacket)
         case "vhost-user": append(value, to: &vhostUser)
         case "fd": append(value, to: &fd)
         case "vhost-user-fd": append(value, to: &vhostUserFd)
@@ -268,6 +270,7 @@ extension PolicyOptions: DirectOptions {
         checkNames = false
         hostLoopback = false
         udpFiltering = nil
+        outbound = []
         proxy = nil
         proxyCredentials = nil
     }
@@ -288,6 +291,7 @@ extension PolicyOptions: DirectOptions {
         case "allow": append(value, to: &allow)
         case "deny": assign(value, to: &deny)
         case "udp-filtering": assign(value, to: &udpFiltering)
+        case "outbound": append(value, to: &outbound)
         case "proxy": assign(value, to: &proxy)
         case "proxy-credentials": assign(value, to: &proxyCredentials)
         default: false

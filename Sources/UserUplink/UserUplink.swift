@@ -105,6 +105,7 @@ package final class UserUplink: Uplink {
         self.options = options
         self.context = context
         isBesideTAP = true
+        hasEgressIPv6 = HostRoutes.hasEgressIPv6
         changes = nil
         injector = InjectionPort(context.control)
         let router = host.router6
