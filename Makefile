@@ -170,7 +170,7 @@ prove: check-swift
 	@$(MAKE) prove-deb
 	@ci/host-state .build/host-state
 
-# Damaged frames for the user-mode NAT, in a network namespace of its own, where peers answer what gets through.
+# Damaged frames for the user-mode NAT, in a separate network namespace, where peers answer what gets through.
 FUZZ_FRAMES = 100000000
 prove-frames: check-swift commit
 	$(RELEASE) --product vde_vmnet_bench

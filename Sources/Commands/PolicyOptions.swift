@@ -82,8 +82,8 @@ struct PolicyOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Outbound path of guests' TCP, UDP and pings: a network interface, or an address of this host. Twice for an \
-            address of each IP version; without one, that version has no outbound path. Queries to servers of --dns leave \
-            this way too. Selects the user-mode NAT.
+            address of each IP version; without one, that version has no outbound path. Queries to servers of --dns \
+            leave this way too. Selects the user-mode NAT.
             """, valueName: "interface|address"))
     var outbound: [String] = []
 

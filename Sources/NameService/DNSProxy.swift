@@ -221,8 +221,8 @@ final class DNSProxy {
         streams[transaction]?.append(new)
     }
 
-    /// The outbound path to a server: the chosen one to the servers of `--dns`, unless they are on this host. The host's own
-    /// resolvers belong to its networks, which another way may not lead to.
+    /// The outbound path to a server: the chosen one to the servers of `--dns`, unless they are on this host. The
+    /// host's own resolvers belong to its networks, which another path may not lead to.
     private func way(to server: SocketAddress) -> Outbound? {
         guard let outbound, resolvers.isChosen(server) else { return nil }
         let address = server.address

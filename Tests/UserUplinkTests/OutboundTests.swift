@@ -7,8 +7,8 @@ import Timing
 @testable import UserUplink
 import Wire
 
-/// The outbound path that the user has chosen. The guests' gateway stands for the host's loopback, so that what leaves is
-/// tested with addresses of the loopback network.
+/// The outbound path that the user has chosen. The guests' gateway stands for the host's loopback, so that what leaves
+/// is tested with addresses of the loopback network.
 @Suite struct OutboundTests {
     private let outside = Fixture.outside
 

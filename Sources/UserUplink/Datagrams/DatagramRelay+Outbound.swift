@@ -2,8 +2,8 @@
 import Platform
 import Wire
 
-// The outbound path that the user has chosen (`--outbound`). A guest's port that sends to this host as well has two sockets
-// then: one that is bound cannot reach the host.
+// The outbound path that the user has chosen (`--outbound`). A guest's port that sends to this host as well has two
+// sockets then: one that is bound cannot reach the host.
 
 extension DatagramRelay {
     /// Whether a destination needs another socket than those outside: it is on this host, and the path is chosen.

@@ -19,11 +19,11 @@ final class TwoUplinksFixture {
     private static let echo = """
         use Socket qw(:all); my ($way, $port) = @ARGV; my (%tcp, %udp, $set); $set = '';
         for my $family (AF_INET, AF_INET6) {
-            my $any = $family == AF_INET ? pack_sockaddr_in($port, INADDR_ANY)
-                : pack_sockaddr_in6($port, IN6ADDR_ANY);
+            my $own = $family == AF_INET ? pack_sockaddr_in($port, inet_aton("192.0.2.1"))
+                : pack_sockaddr_in6($port, inet_pton(AF_INET6, "2001:db8:9::1"));
             socket(my $udp, $family, SOCK_DGRAM, 0) or die; socket(my $tcp, $family, SOCK_STREAM, 0) or die;
             setsockopt($_, IPPROTO_IPV6, IPV6_V6ONLY, 1) for $family == AF_INET6 ? ($udp, $tcp) : ();
-            setsockopt($tcp, SOL_SOCKET, SO_REUSEADDR, 1); bind($_, $any) or die for $udp, $tcp; listen($tcp, 8);
+            setsockopt($tcp, SOL_SOCKET, SO_REUSEADDR, 1); bind($_, $own) or next for $udp, $tcp; listen($tcp, 8);
             ($udp{fileno $udp}, $tcp{fileno $tcp}) = ($udp, $tcp); vec($set, fileno($_), 1) = 1 for $udp, $tcp;
         }
         sub text { my ($error, $host) = getnameinfo($_[0], NI_NUMERICHOST | NI_NUMERICSERV); "$way $host" }
@@ -107,7 +107,10 @@ final class TwoUplinksFixture {
             environment: ["HOME": directory, "XDG_RUNTIME_DIR": directory])
         try daemon.wait(for: "switch at \(path)\n", within: 20)
         guest = try PlugGuest("guest", path: path, folder: network.folder)
-        try guest.lease()
+        // A client of DHCP would remove the addresses of IPv6.
+        try guest.namespace.ip("addr", "add", "192.168.105.2/24", "dev", PlugGuest.interface)
+        try guest.namespace.ip("route", "add", "default", "via", "192.168.105.1")
+        if hasIPv6 { _ = try guest.address6() }
     }
 
     /// What a server has answered, or the error.
@@ -116,6 +119,8 @@ final class TwoUplinksFixture {
             use IO::Socket::IP; use IO::Select; my ($type, $to, $port, $seconds) = @ARGV;
             my $s = IO::Socket::IP->new(Proto => $type, PeerHost => $to, PeerPort => $port, Timeout => $seconds);
             if (!$s) { print "$@"; exit }
+            # A socket of UDP gets errors of routers only if it asks for them (IP_RECVERR, IPV6_RECVERR).
+            setsockopt($s, 0, 11, 1); setsockopt($s, 41, 25, 1);
             $s->send("hello") if $type eq "udp";
             if (!IO::Select->new($s)->can_read($seconds)) { print "silence"; exit }
             my $text; print defined $s->recv($text, 9000) ? $text : "$!";

@@ -10,7 +10,8 @@ extension IntegrationTests {
         /// Answers with the client's address.
         private static let echo = """
             use IO::Socket::IP; $| = 1;
-            my $s = IO::Socket::IP->new(Proto => "udp", LocalHost => "0.0.0.0", LocalPort => 7000) or die;
+            my $s = IO::Socket::IP->new(Proto => "udp", LocalPort => 7000,
+                LocalHost => "\(TestNetwork.internetAddress)") or die;
             print "listening\\n";
             while (1) { my $from = $s->recv(my $text, 9000); $s->send("answer to " . $s->peerhost, 0, $from) }
             """
@@ -20,6 +21,7 @@ extension IntegrationTests {
             use IO::Socket::IP; use IO::Select; $| = 1;
             my $s = IO::Socket::IP->new(Proto => "udp", LocalPort => 7500, PeerHost => "\(TestNetwork.internetAddress)",
                 PeerPort => 7000) or die;
+            setsockopt($s, 0, 11, 1); # IP_RECVERR
             while (1) { $s->send("x"); my $ready = IO::Select->new($s)->can_read(0.2); my $text;
                 print $ready ? (defined $s->recv($text, 100) ? "$text\\n" : "$!\\n") : "silence\\n";
                 select(undef, undef, undef, 0.05) }

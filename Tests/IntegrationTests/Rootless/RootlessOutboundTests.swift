@@ -93,6 +93,7 @@ extension IntegrationTests {
                 use IO::Socket::IP; use IO::Select; $| = 1;
                 my $s = IO::Socket::IP->new(Proto => "udp", LocalPort => 7500, PeerHost => "\(Host.server)",
                     PeerPort => 7000) or die;
+                setsockopt($s, 0, 11, 1); # IP_RECVERR
                 while (1) { $s->send("x"); my $ready = IO::Select->new($s)->can_read(0.2); my $text;
                     print $ready ? (defined $s->recv($text, 100) ? "$text\\n" : "$!\\n") : "silence\\n";
                     select(undef, undef, undef, 0.05) }
