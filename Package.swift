@@ -139,8 +139,7 @@ let package = Package(
             "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
             "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService",
             "Sessions", "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
-            "VDESwitch",
-            "VmnetUplink", "Wire", logging),
+            "VDESwitch", "VmnetUplink", "Wire", logging),
         smallLibrary(
             "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
             "Platform", "Timing", "Uplink", "Wire"),
@@ -200,9 +199,7 @@ let package = Package(
             name: "command_reference", dependencies: ["CommandReference"], path: "Tools/CommandReferenceTool"),
         .testTarget(name: "CommandReferenceTests", dependencies: ["CommandReference", "Platform", "TestSupport"]),
         // The program `split` of ci/release-build, without its main file.
-        .target(
-            name: "ObjectSplitter", path: "packaging/dist",
-            sources: ["ELF.swift", "Pieces.swift", "Split.swift", "SplitObject.swift"]),
+        .target(name: "ObjectSplitter", path: "Tools/ObjectSplitter"),
         .testTarget(name: "ObjectSplitterTests", dependencies: ["ObjectSplitter", "Platform", "TestSupport"]),
     ],
     cLanguageStandard: .gnu17

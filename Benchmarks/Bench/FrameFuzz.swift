@@ -251,7 +251,7 @@ final class FrameFuzz {
         try expectAnswer()
         let seconds = Double((BootClock.now - start).nanoseconds) / 1e9
         let memory = FrameFuzz.memory, descriptors = FrameFuzz.descriptors
-        StandardOutput.write(
+        try StandardOutput.write(
             """
             \(sent) frames in \(seconds.short) s, \((Double(sent) / seconds).short) a second; peers answered \
             \(echoed); \(sink.frames.withLock { $0 }) frames to guests; \(memory) KB, \(descriptors) descriptors

@@ -88,7 +88,7 @@ final class TapWithNAT: Uplink {
     }
 
     func begin() throws(ExitError) {
-        try nat?.begin()
+        nat?.begin()
         try tap.begin()
     }
 

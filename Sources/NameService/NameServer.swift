@@ -15,7 +15,7 @@ package struct NameServer: Hashable, Sendable, CustomStringConvertible {
         let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
         guard let last = parts.last, let server = NameServer.address(last) else { return nil }
         if parts.count == 2 {
-            guard let domain = DNSName(String(parts[0])) else { return nil }
+            guard let domain = DNSName(String(parts[0])), domain.isHostName else { return nil }
             self.domain = domain
         } else {
             domain = nil

@@ -386,16 +386,10 @@ int platform_tap_open(const char *name, int create, uint32_t *offloads);
 /// -EPROTOTYPE for other descriptors.
 int platform_tap_adopt(int fd, char name[16], uint32_t *offloads);
 
-/// A packet socket on an interface in promiscuous mode, with a 10-byte virtio header before each frame
-/// (linux/packet.c). Frames that the host itself sends through the interface are not received.
-int platform_packet_open(uint32_t index);
-/// Receives one frame: `header` of 10 bytes, then the frame. `*tag` is the VLAN tag that the kernel took out (TPID <<
-/// 16 | TCI), 0 if none. Returns the frame's length.
-ssize_t platform_packet_receive(int fd, void *header, void *frame, size_t capacity, uint32_t *tag);
-
 #include "CPlatformDatagrams.h"
 #include "CPlatformLibraries.h"
 #include "CPlatformOpener.h"
+#include "CPlatformPacket.h"
 #include "CPlatformRelay.h"
 #include "CPlatformStreams.h"
 #include "CPlatformVhost.h"
