@@ -200,6 +200,21 @@ private let second = TimeAmount.seconds(1)
         #expect(harness.names == ["db": ip(3)])
     }
 
+    /// A guest that requests with the addresses of another one would rename it, and take its name then.
+    @Test func otherPortDoesNotRenameAClient() {
+        var harness = DHCPHarness { $0.knowsPorts = true }
+        let first = ClientPort(1, .guest), other = ClientPort(2, .guest)
+        #expect(harness.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
+        for _ in 0..<2 { harness.lease(mac(1), at: other) { $0[.hostName] = Array("hijacked".utf8) } }
+        #expect(harness.names == ["web": ip(2)])
+        harness.lease(mac(2), at: other) { $0[.hostName] = Array("web".utf8) }
+        #expect(harness.names == ["web": ip(2)])
+        // The guest itself, at another port.
+        harness.server.portDetached(1, now: harness.now)
+        harness.lease(mac(1), at: other) { $0[.hostName] = Array("db".utf8) }
+        #expect(harness.names == ["db": ip(2)])
+    }
+
     @Test func renewalWithoutANameKeepsIt() {
         var harness = DHCPHarness()
         harness.lease(mac(1)) { $0[.hostName] = Array("web".utf8) }

@@ -48,6 +48,8 @@ extension DHCPServer {
         let before = table.lease(of: lease.client).flatMap {
             $0.hardware == lease.hardware && $0.expires > now ? $0 : nil
         }
+        // Another guest may send messages with this client's addresses, until the client's own port is gone.
+        if table.isElsewhere(lease.address, than: port) { return before?.name }
         guard let sent = ClientName(message) else { return before?.name }
         guard let name = sent.guest else { return nil }
         let holder: MACAddress
