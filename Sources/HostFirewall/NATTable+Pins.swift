@@ -7,7 +7,7 @@ import Wire
 //
 //     set        element
 //     pins4/6    the guest's hardware address, the destination, TCP or UDP, its port
-//     hosts4/6   the guest's hardware address, the destination
+//     hosts4/6   the guest's hardware address, the destination; TCP, UDP and ICMP
 //
 // A packet that a pin allows sets a bit of its connection's label. Packets of established connections with the bit pass
 // after the pin has expired. The conntrack mark would do as well, but programs for VPNs and containers use it. A
@@ -38,7 +38,7 @@ extension NATTable {
     var pinRules: [String] {
         let bit = NATTable.labelBits.lowerBound + flowGeneration % UInt8(NATTable.labelBits.count)
         let pass = "ct label set \(bit) accept"
-        // 6 and 17 are TCP and UDP, whose names nft would look up in /etc/protocols.
+        // TCP is 6, UDP 17, ICMP 1 and 58: nft would look their names up in /etc/protocols.
         return ["ct direction original ct state established ct label \(bit) accept"]
             + ["4", "6"].map { suffix in
                 "ether saddr . ip\(suffix == "6" ? "6" : "") daddr . meta l4proto . th dport @pins\(suffix) \(pass)"
@@ -47,7 +47,8 @@ extension NATTable {
                 "udp dport \(EgressPin.quicPort) \(refusal)",
             ]
             + ["4", "6"].map { suffix in
-                "ether saddr . ip\(suffix == "6" ? "6" : "") daddr @hosts\(suffix) \(pass)"
+                "meta l4proto { 1, 6, 17, 58 } ether saddr . ip\(suffix == "6" ? "6" : "") daddr "
+                    + "@hosts\(suffix) \(pass)"
             }
     }
 

@@ -90,6 +90,18 @@ import Wire
                 == .refused(.otherName, after: early.count + 2 * data.count))
     }
 
+    /// Records that do not end a handshake hide no second ClientHello.
+    @Test(
+        arguments: [[22, 3, 3, 0, 0], [23, 3, 3, 0, 0], [20, 3, 3, 0, 0], [24, 3, 3, 0, 3, 1, 0, 0]] as [[UInt8]])
+    func recordWithoutMeaningIsRefused(record: [UInt8]) {
+        let first = Self.hello("good.example")
+        for piece in [1, 100_000] {
+            #expect(
+                run(first + record + Self.hello("bad.example"), piece: piece)
+                    == .refused(.unknown, after: first.count))
+        }
+    }
+
     @Test(arguments: [1, 100_000]) func otherProtocolsPassAtTheirPorts(piece: Int) {
         for text in [
             "SSH-2.0-x\r\nmore", "EHLO bad.example\r\n", "\0\u{1}binary", "1\0\0\0mysql", "\u{e9}t\u{e9}",

@@ -151,6 +151,8 @@ struct NameCheck: Sendable {
         guard let (type, length) = TLSRecord.header(bytes.rawSpan) else {
             return bytes.count < TLSRecord.headerLength ? .wait : .refuse(.unknown, name: nil)
         }
+        // No record without content is valid here (RFC 8446 section 5.1), and a server may ignore it.
+        guard length > 0 else { return .refuse(.unknown, name: nil) }
         switch type {
         case TLSRecord.changeCipherSpec, TLSRecord.alert: break
         case TLSRecord.applicationData where early: break
@@ -160,7 +162,8 @@ struct NameCheck: Sendable {
             guard bytes[TLSRecord.headerLength] == 1 else { return .passAll }
             state = .hello
             return .pass(0)
-        default: return .passAll
+        case TLSRecord.applicationData: return .passAll
+        default: return .refuse(.unknown, name: nil)
         }
         guard length <= TLSRecord.maximumEncrypted else { return .refuse(.unknown, name: nil) }
         skipped = TLSRecord.headerLength + length
