@@ -134,8 +134,15 @@ struct LeaseOptions: ParsableArguments {
             place = mark.lowerBound == path.startIndex ? "/" : Files.absolute(String(path[..<mark.lowerBound]))
             name = String(path[mark.upperBound...])
         } else {
-            place = Files.parent(Files.absolute(path))
-            name = String(path.split(separator: "/").last ?? "")
+            let whole = Files.absolute(path)
+            let prefix = directory.map { $0 == "/" ? "/" : $0 + "/" }
+            if let directory, let prefix, whole.hasPrefix(prefix) {
+                place = directory
+                name = String(whole.dropFirst(prefix.count))
+            } else {
+                place = Files.parent(whole)
+                name = String(path.split(separator: "/").last ?? "")
+            }
         }
         guard directory == nil || directory == place else {
             throw ValidationError(

@@ -55,6 +55,9 @@ import Testing
             ).boot)
         #expect(files.directory == "/srv/boot" && files.standard == "pxelinux.0")
         #expect(files.names == [.efiX64: "x64/ipxe.efi", .ipxe: "http://192.0.2.1/a=b"])
+        let below = try #require(try configuration("--boot", "/srv/a", "--boot", "bios=/srv/sub/b").boot)
+        #expect(below.directory == "/srv" && below.standard == "a" && below.names == [.bios: "sub/b"])
+        #expect(try configuration("--boot", "/a", "--boot", "bios=/sub/b").boot?.names == [.bios: "sub/b"])
         #expect(try configuration("--boot", "./a=b").boot?.standard == "a=b")
         #expect(try configuration("--boot", "./sub/file").boot?.directory?.hasSuffix("/./sub") == true)
         #expect(try configuration("--boot", "/file").boot?.directory == "/")
@@ -67,6 +70,7 @@ import Testing
             (["/srv/"], "not the path of a file"), (["/srv/./a/../b"], "without .. behind"),
             (["http://192.0.2.1/a"], "only iPXE"), (["bios=http://192.0.2.1/a"], "only iPXE"),
             (["/srv/a", "/srv/b"], "given twice for all clients"), (["bios=/srv/a", "bios=/srv/b"], "twice for bios"),
+            (["/srv/a", "bios=/srv/sub/../../b"], "without .. behind"),
             (["/srv/a", "bios=/tmp/b"], "is not below /srv"), (["/srv/" + String(repeating: "a", count: 256)], "255"),
             (["/srv/a\u{7}"], "control character"),
         ] {
