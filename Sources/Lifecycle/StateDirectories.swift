@@ -73,13 +73,14 @@ package enum StateDirectories {
     }
 
     private static let userRemedy = "set XDG_RUNTIME_DIR to a directory that you own"
+    private static let rootRemedy = "make it a directory that only root may write to"
 
     /// Opens or makes the directory with the control sockets of this process's user.
     /// - Throws: `cannotCreate`.
     package static func sockets() throws(ExitError) -> Directory {
         let made =
             CurrentProcess.effectiveUser == 0
-            ? try make(system, .trustedPath, "make it a directory that only root may write to") : try userRuntime()
+            ? try make(system, .trustedPath, rootRemedy) : try userRuntime()
         do throws(SystemError) {
             return try Directory.open(made, .trustedPath)
         } catch {
@@ -133,7 +134,9 @@ package enum StateDirectories {
             return directory.path
         } catch {
             if let remedyOfLack = error.remedyOfLack {
-                throw ExitError(.cannotCreate, "\(error.about(path)); \(remedyOfLack)")
+                // Another user may have filled the disk.
+                let elsewhere = error.isFullDisk && remedy != rootRemedy ? ", or " + remedy : ""
+                throw ExitError(.cannotCreate, "\(error.about(path)); \(remedyOfLack)\(elsewhere)")
             }
             throw ExitError(
                 .cannotCreate,
