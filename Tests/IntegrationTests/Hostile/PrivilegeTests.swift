@@ -328,13 +328,17 @@ extension IntegrationTests {
             let tracer = try network.host.start(
                 ["strace", "-f", "-o", "/dev/null", "-e", "trace=execve", "-e", "inject=execve:delay_enter=4000000"]
                     + words)
+            var killed: Int32 = 0
             try eventually("the child", within: 20) {
                 guard Files.exists(path + "/ctl"),
                     let daemon = Int32(try ChildProcess.run(["pgrep", "-P", "\(tracer.identifier)"]).output.trimmed)
                 else { return false }
                 guard try !ChildProcess.run(["pgrep", "-P", "\(daemon)"]).output.isEmpty else { return false }
+                killed = daemon
                 return ProcessTable.signal(daemon, Signal.kill)
             }
+            // A process that is traced takes a moment to end.
+            try eventually("its end", within: 2) { !Files.exists("/proc/\(killed)") }
             let second = try network.host.start(words)
             try second.wait(for: "vde_vmnet: ready: ", within: 3)
             #expect(try second.stop() == .exited(0))
