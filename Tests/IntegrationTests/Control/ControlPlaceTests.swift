@@ -177,8 +177,9 @@ extension IntegrationTests {
                 await 'grep -q "ready: " /run/home/log || ! kill -0 $network 2>/dev/null'
                 cat /run/home/log >&2
                 grep -c 'ready: 192.168.105.0/24 by user-mode NAT' /run/home/log
-                grep -c 'no control socket.*/tmp.*No space left on device; make room on that disk, or set XDG_RUNTIME_DIR' /run/home/log
-                grep -c 'may choose the same addresses.*No space left on device; make room on that disk, or set XDG_RUNTIME_DIR' /run/home/log
+                remedy='No space left on device; make room on that disk, or set XDG_RUNTIME_DIR'
+                grep -c "no control socket.*/tmp.*$remedy" /run/home/log
+                grep -c "may choose the same addresses.*$remedy" /run/home/log
                 kill $network; wait $network; echo "ended: $?"
                 setpriv --reuid daemon --regid nogroup --clear-groups -- "$program" --switch --uplink user \
                     --name mine /run/home/vde 2>/run/home/log; echo "named: $?"
