@@ -208,7 +208,6 @@ package final class Daemon {
 
     private func openListeners(_ session: any NetworkSession) throws(ExitError) {
         var sockets = configuration.listeners
-        sockets.offloadMTU = configuration.mtu
         // The network that a bridge belongs to has its own.
         if case .bridged = configuration.mode {} else { sockets.mtu = configuration.mtu }
         let listeners = ListenerSession(sockets, beside: session, quota: quota, loop: loop, logger: logger)

@@ -117,7 +117,7 @@ struct FrameWriter: ~Copyable {
         guard var segmenter = Segmenter(bytes, offload) else { return .tooLong }
         guard let ready = ring.availableCount() else { return .broken }
         // All or none, unless the ring can never hold all.
-        guard ready >= min(segmenter.remaining, ring.capacity) else { return .full }
+        guard ready >= min(segmenter.remaining, ring.size) else { return .full }
         var isAnyWritten = false
         while true {
             var room = unsafe MutableRawSpan(
@@ -151,7 +151,7 @@ struct FrameWriter: ~Copyable {
             guard count < ready else {
                 ring.cursor = before
                 // A ring that is full of too small buffers stays full.
-                return count == ring.capacity ? .tooLong : .full
+                return count == ring.size ? .tooLong : .full
             }
             guard count < FrameWriter.chainCapacity else { break }
             guard let chain = ring.take(isWritable: true, into: &pieces), chain.length > 0 else { return .broken }

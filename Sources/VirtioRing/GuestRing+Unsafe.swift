@@ -57,6 +57,7 @@ struct GuestRing {
     static let descriptorLength = 16
 
     let memory: GuestMemoryView
+    /// Entries of the ring.
     let size: Int
     let isPacked: Bool
     let usesEvents: Bool
@@ -104,9 +105,6 @@ struct GuestRing {
         (cursor, limit, usedIndex) = (Cursor(next: 0), 0, 0)
         if isPacked { beginPacked(at: place.base) } else { beginSplit(at: place.base) }
     }
-
-    /// Entries of the ring.
-    var capacity: Int { size }
 
     /// Where another device would go on, for `RingPlace.base`.
     var base: UInt32 { isPacked ? UInt32(cursor.next) | UInt32(usedIndex) << 16 : UInt32(cursor.next) }

@@ -16,8 +16,6 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var vhostUserServers: [String] = []
     /// Those of the paths whose clients send and receive frames up to 64 KiB without a virtio header.
     package var offloadedPaths: Set<String> = []
-    /// Bytes of the IP packets that frames of such clients are segmented into.
-    package var offloadMTU = 1500
     /// Owner and mode of the sockets to make.
     package var access = ListenerAccess()
 

@@ -223,9 +223,9 @@ package final class ListenerSession {
         attach(client, socket, kind: PortKind(kind)) { $0.offloadMTU = offloadMTU(of: path) }
     }
 
-    /// The MTU of a listener's clients that have offload; 0 for clients that have not.
+    /// Bytes of the IP packets that frames of a listener's clients are segmented into; 0 for clients without offload.
     func offloadMTU(of path: String) -> Int {
-        configuration.offloadedPaths.contains(path) ? configuration.offloadMTU : 0
+        configuration.offloadedPaths.contains(path) ? configuration.mtu ?? 1500 : 0
     }
 
     /// Gives a client a port, and reports if none is left.

@@ -25,6 +25,16 @@ extension IntegrationTests {
             server.kill()
         }
 
+        /// Kills the daemon, and starts it again. Returns when the guest reaches it.
+        private func killDaemon(of fixture: ListenerFixture, awaiting guest: VirtualMachine) throws {
+            fixture.daemon.program.signal(Signal.kill)
+            _ = try fixture.daemon.program.waitForEnd()
+            try fixture.restart()
+            try eventually("the guest is back", within: ampleTime) {
+                try guest.run("ping -c 1 -W 1 \(gateway)").status == 0
+            }
+        }
+
         @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
         func guestSharesMemory() throws {
             let fixture = try ListenerFixture(vde: true, vhostUser: true, internet: true)
@@ -55,12 +65,7 @@ extension IntegrationTests {
             try fixture.daemon.program.wait(for: "has left")
             #expect(try guest.run("ping -c 1 -W 5 \(gateway)").status == 0)
             // The daemon is killed, and the guest goes on.
-            fixture.daemon.program.signal(Signal.kill)
-            _ = try fixture.daemon.program.waitForEnd()
-            try fixture.restart()
-            try eventually("the guest is back", within: ampleTime) {
-                try guest.run("ping -c 1 -W 1 \(gateway)").status == 0
-            }
+            try killDaemon(of: fixture, awaiting: guest)
             try transfer(guest, fixture, address: addresses[0])
             #expect(try fixture.daemon.stop() == .exited(0))
             #expect(!Files.exists(fixture.vhostUser))
@@ -79,12 +84,7 @@ extension IntegrationTests {
             let address = VirtualMachine.address(in: try guest.lease())
             try transfer(guest, fixture, address: address)
             for _ in 0..<3 {
-                fixture.daemon.program.signal(Signal.kill)
-                _ = try fixture.daemon.program.waitForEnd()
-                try fixture.restart()
-                try eventually("the guest is back", within: ampleTime) {
-                    try guest.run("ping -c 1 -W 1 \(gateway)").status == 0
-                }
+                try killDaemon(of: fixture, awaiting: guest)
                 try transfer(guest, fixture, address: address)
             }
             #expect(try fixture.daemon.stop() == .exited(0))
@@ -144,12 +144,7 @@ extension IntegrationTests {
             }
             try transfer(guest, fixture, address: address)
             // The daemon is killed: all pairs go on where they were.
-            fixture.daemon.program.signal(Signal.kill)
-            _ = try fixture.daemon.program.waitForEnd()
-            try fixture.restart()
-            try eventually("the guest is back", within: ampleTime) {
-                try guest.run("ping -c 1 -W 1 \(gateway)").status == 0
-            }
+            try killDaemon(of: fixture, awaiting: guest)
             try transfer(guest, fixture, address: address)
             #expect(try fixture.daemon.stop() == .exited(0))
         }
