@@ -150,12 +150,15 @@ install-compat: check-places
 	  install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new && \
 	  mv -f $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new $(DESTDIR)$(COMPATPREFIX)/bin/$$name || exit 1; done
 
+# The tests of the targets, then the integration tests, several suites at once.
+RUN_TESTS = $(TEST_SWIFT) test --skip-build --skip IntegrationTests && \
+  TMPDIR='$(CURDIR)/.build/tmp' ci/integration-tests
 test: check-swift
 	@ci/install-packages build test
 	@ci/fetch-guest-kernel
 	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
-	$(TEST_SWIFT) test --skip-build
+	$(RUN_TESTS)
 	@ci/host-state .build/host-state
 
 # Long proofs: every test that draws random input does so ROUNDS times as often. Not part of CI.
@@ -165,7 +168,7 @@ prove: check-swift
 	@ci/fetch-guest-kernel
 	$(TEST_SWIFT) build --build-tests
 	@ci/host-state >.build/host-state
-	export VDE_VMNET_ROUNDS=$(ROUNDS) && $(TEST_SWIFT) test --skip-build
+	export VDE_VMNET_ROUNDS=$(ROUNDS) && $(RUN_TESTS)
 	@$(MAKE) prove-frames
 	@$(MAKE) prove-deb
 	@ci/host-state .build/host-state

@@ -112,6 +112,12 @@ package final class Namespace {
         try ip("link", "set", interface, "up")
         try other.ip("addr", "add", otherAddress, "dev", "eth0")
         try other.ip("link", "set", "eth0", "up")
+        // The kernel handles a carrier up to a second later, and its state is a part of `snapshot`.
+        for (namespace, end) in [(self, interface), (other, "eth0")] {
+            try eventually("the carrier of \(end)") {
+                try ChildProcess.run(["ip", "-n", namespace.name, "link", "show", end]).output.contains(" state UP ")
+            }
+        }
     }
 
     /// Starts a program in here.

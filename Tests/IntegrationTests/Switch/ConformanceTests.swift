@@ -115,6 +115,8 @@ extension IntegrationTests {
                 for length in [0, 1, 13] { a!.send([UInt8](repeating: 1, count: length)) }
                 a!.send(frame(2, 1, 1514))
                 it.note("b hears \(b.receive(seconds: ampleTime)?.count ?? 0) bytes")
+                // Our worker counts a batch after it has sent it.
+                try eventually("four frames") { try console.ask("port/print 2").contains("OUT: pkts          4 ") }
                 // Of a port with two ends ours counts what it sends to each, so port 5 is left out.
                 for number in 1...2 { try it.ask(console, "port/print \(number)") }
                 a = nil
