@@ -238,7 +238,10 @@ private struct Line {
             }
     }
 
-    /// What was parsed already: the parser takes its time.
+    /// Whether the argument parser reads the line as well, which takes its time: one in ten does, `make prove` all.
+    private let isParsed = Rounds.factor > 1 || Int.random(in: 0..<10) == 0
+
+    /// What was read already.
     private static let known = Mutex<[[String]: Result<String, Refusal>]>([:])
 
     /// The configuration in words, or the message with which the line is refused.
@@ -246,10 +249,12 @@ private struct Line {
         let words = words, key = words + ["\(hasVmnet)"]
         if let known = Line.known.withLock({ $0[key] }) { return known }
         let result: Result<String, Refusal> = Root.$vmnet.withValue(hasVmnet ? IdleVmnet() : nil) {
+            let read = Join.reading(words)
             do {
+                if let read, !isParsed { return .success("\(try read.makeConfiguration())") }
                 let configuration = "\(try Join.parse(words).makeConfiguration())"
-                let direct = Join.reading(words).map { join in (try? join.makeConfiguration()).map { "\($0)" } }
-                #expect(words.contains("--with-program") ? direct == nil : direct == configuration, "\(words)")
+                let direct = read.map { join in (try? join.makeConfiguration()).map { "\($0)" } }
+                #expect(direct == configuration, "\(words)")
                 return .success(configuration)
             } catch {
                 #expect(Join.direct(words) == nil, "\(words)")
