@@ -160,6 +160,14 @@ extension ListenerOptions: DirectOptions {
         hasProgram = false
     }
 
+    mutating func set(flag option: Substring) -> Bool {
+        switch option {
+        case "with-program": hasProgram = true
+        default: return false
+        }
+        return true
+    }
+
     mutating func set(_ option: Substring, _ value: String) -> Bool {
         switch option {
         case "stream": append(value, to: &stream)

@@ -18,36 +18,6 @@ extension Join {
     /// The options in `arguments`; nil if one is unknown, has no value or an invalid one.
     static func reading(_ arguments: [String]) -> Join? {
         var join = Join.defaults
-        var own = join.own
-        var listeners = join.listeners
-        var vmnet = join.vmnet
-        var addresses = join.addresses
-        var leases = join.leases
-        var servers = join.servers
-        var publishing = join.publishing
-        var policy = join.policy
-        var controlling = join.controlling
-        var threads = join.threads
-        func set(flag name: Substring) -> Bool {
-            own.set(flag: name)
-                || vmnet.set(flag: name)
-                || addresses.set(flag: name)
-                || leases.set(flag: name)
-                || policy.set(flag: name)
-        }
-        func set(_ name: Substring, _ value: String) -> Bool {
-            join.set(name, value)
-                || own.set(name, value)
-                || listeners.set(name, value)
-                || vmnet.set(name, value)
-                || addresses.set(name, value)
-                || leases.set(name, value)
-                || servers.set(name, value)
-                || publishing.set(name, value)
-                || policy.set(name, value)
-                || controlling.set(name, value)
-                || threads.set(name, value)
-        }
         var index = 0
         while index < arguments.count {
             let word = arguments[index]
@@ -60,24 +30,53 @@ extension Join {
             guard word.hasPrefix("--") else { return nil }
             let option = word.dropFirst(2)
             if let mark = option.firstIndex(of: "=") {
-                guard set(option[..<mark], String(option[option.index(after: mark)...])) else { return nil }
-            } else if !set(flag: option) {
+                guard join.setAny(option[..<mark], String(option[option.index(after: mark)...])) else { return nil }
+            } else if !join.setAny(flag: option) {
                 guard index < arguments.count, !arguments[index].isEmpty, !arguments[index].hasPrefix("-"),
-                    set(option, arguments[index])
+                    join.setAny(option, arguments[index])
                 else { return nil }
                 index += 1
             }
         }
-        join.own = own
-        join.listeners = listeners
-        join.vmnet = vmnet
-        join.addresses = addresses
-        join.leases = leases
-        join.servers = servers
-        join.publishing = publishing
-        join.policy = policy
-        join.controlling = controlling
-        join.threads = threads
         return join
+    }
+
+    /// Sets a flag of this command or of one of its groups.
+    private mutating func setAny(flag name: Substring) -> Bool {
+        own.set(flag: name)
+            || listeners.set(flag: name)
+            || vmnet.set(flag: name)
+            || addresses.set(flag: name)
+            || leases.set(flag: name)
+            || policy.set(flag: name)
+    }
+
+    /// Sets an option with a value, of this command or of one of its groups.
+    private mutating func setAny(_ name: Substring, _ value: String) -> Bool {
+        set(name, value)
+            || own.set(name, value)
+            || listeners.set(name, value)
+            || vmnet.set(name, value)
+            || addresses.set(name, value)
+            || leases.set(name, value)
+            || servers.set(name, value)
+            || publishing.set(name, value)
+            || policy.set(name, value)
+            || controlling.set(name, value)
+            || threads.set(name, value)
+    }
+}
+
+extension Run {
+    /// The same for a command line of `run`.
+    static func direct(_ arguments: [String]) -> (run: Run, configuration: Configuration)? {
+        guard arguments.first == "run", let end = arguments.firstIndex(of: "--"),
+            let network = Join.reading(Array(arguments[1..<end]))
+        else { return nil }
+        var run = Run()
+        run.network = network
+        run.command = Array(arguments[(end + 1)...])
+        guard !run.command.isEmpty, let configuration = try? run.makeConfiguration() else { return nil }
+        return (run, configuration)
     }
 }

@@ -51,6 +51,8 @@ package struct Root: ParsableCommand {
             let arguments = try normalized(arguments, &origins)
             if let (join, configuration) = Join.direct(arguments) {
                 try join.run(configuration)
+            } else if let (run, configuration) = Run.direct(arguments) {
+                try run.run(configuration)
             } else {
                 var command = try parseAsRoot(arguments)
                 try command.run()

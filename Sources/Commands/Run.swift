@@ -50,9 +50,12 @@ package struct Run: ParsableCommand {
         return configuration
     }
 
-    package mutating func run() throws {
+    package mutating func run() throws { try run(makeConfiguration()) }
+
+    /// - Parameter configuration: that of the options.
+    func run(_ configuration: Configuration) throws {
         let logger = network.makeLogger()
-        let daemon = try Daemon(try makeConfiguration(), vmnet: Root.vmnet, logger: logger)
+        let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
         // Standard output is the program's.
         try daemon.run { logger.info("ready: \($0.summary)") }
         switch daemon.programTermination {

@@ -57,11 +57,27 @@ import Testing
     @Test(arguments: [
         ["status"], ["vde"], ["--help"], ["-h"], ["--version"], ["-v"], ["-p", "file", "/tmp/vde"], ["-pfile"],
         ["--nonesuch"], ["--nonesuch=1"], ["--uplink"], ["--uplink", "--switch"], ["--uplink", ""], ["--uplink=x"],
-        ["--switch=1"], ["/tmp/a", "/tmp/b"], ["--switch", "--", "/tmp/vde"], ["--config", "f"], ["--with-program"],
+        ["--switch=1"], ["/tmp/a", "/tmp/b"], ["--switch", "--", "/tmp/vde"], ["--config", "f"],
         ["--generate-completion-script", "bash"], ["--experimental-dump-help"], ["---completion"], ["-"], ["--"], [""],
         ["--vmnet-mask", "24", "--switch"], ["--UPLINK", "none"], ["--upl", "none"], ["-switch"],
     ])
     func otherCommandLineIsLeftToParser(words: [String]) {
         #expect(Join.direct(words) == nil)
+    }
+
+    @Test(arguments: [
+        ["--", "true"], ["--uplink", "none", "--", "qemu", "--", "-x"], ["--switch", "/tmp/vde", "--", "sh", "-c", ""],
+    ])
+    func runIsReadAsByParser(words: [String]) throws {
+        let words = try Root.normalized(["run"] + words)
+        let read = try #require(Run.direct(words))
+        let parsed = try #require(try Root.parseAsRoot(words) as? Run)
+        #expect(String(describing: read.run) == String(describing: parsed))
+        #expect("\(read.configuration)" == "\(try parsed.makeConfiguration())")
+    }
+
+    @Test(arguments: [["run"], ["run", "true"], ["run", "--"], ["run", "-v", "--", "x"], ["run", "--x", "--", "x"]])
+    func otherRunIsLeftToParser(words: [String]) throws {
+        #expect(Run.direct(try Root.normalized(words)) == nil)
     }
 }
