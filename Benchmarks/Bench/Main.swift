@@ -37,14 +37,16 @@ struct Bench {
             folder = arguments.dropFirst().first
             arguments = arguments.dropFirst(2)
         }
-        let groups =
-            arguments.isEmpty
-            ? [
-                "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "datagrams",
-                "life",
-                "dhcp", "stalled", "listeners", "vmnet", "micro",
-            ]
-            : Array(arguments)
+        let all = [
+            "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "datagrams", "life",
+            "dhcp", "stalled", "listeners", "vmnet", "micro",
+        ]
+        if let unknown = arguments.first(where: { !all.contains($0) }) {
+            StandardOutput.writeError(
+                "there is no group '\(unknown)'; the groups are \(all.joined(separator: ", "))\n")
+            ProcessExit.exit(64)
+        }
+        let groups = arguments.isEmpty ? all : Array(arguments)
         let scale = isQuick ? Scale(roundCount: 2, seconds: 0.3) : Scale(roundCount: 5, seconds: 1)
         let report = Report()
         for group in groups {
@@ -67,7 +69,7 @@ struct Bench {
                 case "listeners": try ListenerRates.measure(report, scale, isQuick: isQuick)
                 case "vmnet": try VmnetShim.measure(report, scale)
                 case "micro": try Micro.measure(report)
-                default: throw CommandFailed(description: "there is no group '\(group)'")
+                default: preconditionFailure("\(group) is no group")
                 }
             }
         }

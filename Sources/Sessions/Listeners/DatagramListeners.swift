@@ -52,7 +52,7 @@ extension ListenerSession {
         }
         do throws(SystemError) {
             var client = ListenerClient(
-                description: "dgram \(listener.path), \(name)\(user)", module: "dgram",
+                description: "dgram \(self.name(of: listener)), \(name)\(user)", module: "dgram",
                 user: stranger.user ?? CurrentProcess.effectiveUser, needsProbes: true)
             client.name = stranger.name
             client.listener = port

@@ -59,7 +59,7 @@ package final class ListenerSession {
         let words =
             listeners.map { listener in
                 let isVhostUser = frontEndPaths.contains(listener.path)
-                return (isVhostUser ? "vhost-user" : listener.kind.name) + " at " + listener.path
+                return (isVhostUser ? "vhost-user" : listener.kind.name) + " at " + name(of: listener)
             }
             + configuration.vhostUserServers.map { "vhost-user to \($0)" }
             + (configuration.descriptors + configuration.vhostUserDescriptors).map { "descriptor \($0.raw)" }
@@ -124,8 +124,7 @@ package final class ListenerSession {
         let path = listener.path
         switch listener.kind {
         case .stream, .sequencedPacket:
-            let kind = listener.kind
-            try accept(from: listener, cost: 1) { [unowned self] in accept($0, $1, kind, at: path) }
+            try accept(from: listener, cost: 1) { [unowned self] in accept($0, $1, from: listener) }
         case .datagram:
             listeners.append(listener)
             reportsSenders = listener.socket.reportSenders()
@@ -209,18 +208,24 @@ package final class ListenerSession {
     }
 
     private func accept(
-        _ socket: consuming Descriptor, _ admission: ClientQuota.Admission, _ kind: ListenerSocket.Kind,
-        at path: String
+        _ socket: consuming Descriptor, _ admission: ClientQuota.Admission, from listener: ListenerSocket
     ) {
+        let kind = listener.kind
         guard let peer = try? socket.peerCredentials() else { return }
         setBuffers(of: socket, isStream: kind == .stream)
         var client = ListenerClient(
-            description: "\(kind.name) \(path), process \(peer.process) of \(UserDatabase.userName(peer.user))",
+            description: "\(kind.name) \(name(of: listener)), process \(peer.process) of "
+                + UserDatabase.userName(peer.user),
             module: kind.name,
             user: peer.user)
         client.process = peer.process
         client.admission = admission
-        attach(client, socket, kind: PortKind(kind)) { $0.offloadMTU = offloadMTU(of: path) }
+        attach(client, socket, kind: PortKind(kind)) { $0.offloadMTU = offloadMTU(of: listener.path) }
+    }
+
+    /// A listener's path, and whether its clients have offload, for people.
+    func name(of listener: ListenerSocket) -> String {
+        listener.path + (configuration.offloadedPaths.contains(listener.path) ? " with offload" : "")
     }
 
     /// Bytes of the IP packets that frames of a listener's clients are segmented into; 0 for clients without offload.

@@ -21,6 +21,10 @@ extension IntegrationTests {
             let fixture = try ListenerFixture(packets: true, offload: true, options)
             let guest = try OffloadedGuest(
                 try client(kind, of: fixture), number: 77, to: IPv4Address(IntegrationTests.gateway)!)
+            #expect(fixture.daemon.readyLine.contains("stream at \(fixture.stream) with offload, "))
+            let paths = ["stream": fixture.stream, "dgram": fixture.dgram, "packets": fixture.packets]
+            let path = try #require(paths[kind])
+            #expect(fixture.daemon.program.output.contains("\(path) with offload, "), "the client's name")
             var random = SeededGenerator(seed: 25)
             let bytes = (0..<400_000).map { _ in UInt8.random(in: 0...255, using: &random) }
             let received = fixture.folder.file("received"), sent = fixture.folder.file("sent")
