@@ -150,6 +150,66 @@ private struct DNSForwarderHarness {
         #expect(harness.replies.count == 1)
     }
 
+    /// An error without a question shows nothing but the id (RFC 5452 section 9.1).
+    @Test(arguments: [DNSResponseCode.formatError, .serverFailure, .nameError, .refused])
+    func errorWithoutQuestionIsConfirmedByTCP(code: DNSResponseCode) throws {
+        let bare = DNSMessage.failure(id: 0xbeef, wantsRecursion: true, question: nil, code: code)
+        var harness = DNSForwarderHarness(["a"])
+        let asked = try harness.mustProbe()
+        harness.answer(asked, bare)
+        #expect(harness.replies.isEmpty && harness.asked.last?.transport == .stream)
+        harness.answer(asked, bare)
+        #expect(harness.asked.count == 2, "a repetition leads to nothing")
+        // The response to the query still counts.
+        harness.resolve(asked)
+        #expect(harness.code == 0 && harness.replies.count == 1 && harness.open.isEmpty)
+
+        var legacy = DNSForwarderHarness(["a"])
+        let first = try legacy.mustProbe()
+        legacy.answer(first, bare)
+        legacy.answer(legacy.asked.last!, bare)
+        let reply = try #require(legacy.replies.last).message
+        #expect(legacy.code == code.rawValue && legacy.kept.isEmpty && legacy.open.isEmpty)
+        #expect(try DNSView(reply.rawSpan).question().name == DNSName("www.example.org"))
+
+        // A server without TCP, and one that does not respond by TCP.
+        var closed = DNSForwarderHarness(["a"])
+        let query = try closed.mustProbe()
+        closed.answer(query, bare)
+        closed.take(closed.forwarder.unreachable("a", transaction: query.transaction, now: closed.now))
+        #expect(closed.code == code.rawValue)
+        var silent = DNSForwarderHarness(["a"])
+        silent.answer(try silent.mustProbe(), bare)
+        silent.waitForAll()
+        #expect(silent.code == code.rawValue && silent.asked.count == 2)
+    }
+
+    @Test func otherServersAreQueriedAfterErrorWithoutQuestion() throws {
+        let bare = DNSMessage.failure(id: 0xbeef, wantsRecursion: true, question: nil, code: .formatError)
+        var harness = DNSForwarderHarness(["a", "b"])
+        harness.answer(try harness.mustProbe(), bare)
+        harness.answer(harness.asked.last!, bare)
+        #expect(harness.asked.map(\.server) == ["a", "a", "b"])
+        harness.resolve(harness.asked.last!)
+        #expect(harness.code == 0)
+        // Without an error there must be a question.
+        var empty = DNSForwarderHarness(["a"])
+        empty.answer(
+            try empty.mustProbe(), DNSMessage.failure(id: 0xbeef, wantsRecursion: true, question: nil, code: .noError))
+        #expect(empty.asked.count == 1 && empty.replies.isEmpty)
+    }
+
+    /// Letters in another case than the query's are passed on to the client that judges them, and are not kept.
+    @Test func responseInAnotherCaseIsNotKept() throws {
+        var harness = DNSForwarderHarness(["a"])
+        var query = DNSForwarderHarness.query("www.example.org")
+        query[DNSView.headerLength + 1] = UInt8(ascii: "W")
+        harness.resolve(try harness.mustProbe(query: query))
+        #expect(harness.replies.count == 1 && harness.kept.isEmpty)
+        harness.resolve(try harness.mustProbe())
+        #expect(harness.kept.count == 1)
+    }
+
     // MARK: Servers
 
     @Test func unresponsiveServersLeadToServerFailure() throws {

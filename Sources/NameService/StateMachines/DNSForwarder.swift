@@ -24,6 +24,7 @@ package enum DNSTransport: Hashable, Sendable {
 ///     truncated, client on TCP    query the same server over TCP
 ///     SERVFAIL or REFUSED,        query the next server; the last such response is the reply if none does better
 ///       server unreachable
+///     error without a question    over UDP, query the same server over TCP; over TCP, as with SERVFAIL
 ///     1.5 s without a response    query the next server as well; after three queries SERVFAIL
 ///     client gone                 remove its waiters; close a transaction without waiters
 ///
@@ -268,11 +269,10 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
             let message = try? DNSView(answer.rawSpan), message.isResponse,
             message.id == transaction.upstreamID, message.operation == 0
         else { return [] }
-        // A server that rejects a query may leave out its question.
-        let question = try? message.question()
-        guard question == transaction.question || (message.questionCount == 0 && message.responseCode != 0) else {
-            return []
+        guard message.questionCount > 0 else {
+            return rejection(message.responseCode, of: server, number, over: transport, now)
         }
+        guard let (question, end) = try? message.questionAndEnd(), question == transaction.question else { return [] }
         let code = message.responseCode
         // RFC 1035 section 7.2: go on to the next server.
         if code == DNSResponseCode.serverFailure.rawValue || code == DNSResponseCode.refused.rawValue {
@@ -286,7 +286,30 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
             transactions[number]!.due = now + Self.retryInterval
             return sendByStream(number, to: server)
         }
-        return [.keep(answer, to: transaction.query, of: transaction.owner)] + finish(number, with: answer)
+        // Letters in another case may be a guess (0x20): the client that has chosen them judges. Others do not get it.
+        let asked = transaction.query[DNSView.headerLength...].prefix(end - DNSView.headerLength)
+        let kept: [Action] =
+            answer[DNSView.headerLength..<end] == asked
+            ? [.keep(answer, to: transaction.query, of: transaction.owner)] : []
+        return kept + finish(number, with: answer)
+    }
+
+    /// Handles a response without a question, with which servers reject queries that they cannot read, such as those
+    /// with EDNS. Nothing but the id shows that it is a response to this query (RFC 5452 section 9.1). So one over UDP
+    /// decides nothing: the query is repeated over TCP, whose connection shows that the server responds. It counts if
+    /// no server does better.
+    private mutating func rejection(
+        _ code: UInt8, of server: Server, _ number: UInt64, over transport: DNSTransport, _ now: Instant
+    ) -> [Action] {
+        guard code != 0, let transaction = transactions[number], let query = try? DNSView(transaction.query.rawSpan)
+        else { return [] }
+        // Without an OPT record: the client repeats the query without EDNS (RFC 6891 section 7).
+        transactions[number]!.refusal = DNSMessage.failure(
+            of: query, code: DNSResponseCode(rawValue: code) ?? .serverFailure, isExtended: false)
+        if transport == .stream { return fail(server, number, now: now) }
+        if transaction.queriedByStream.contains(server) { return [] }
+        transactions[number]!.due = now + Self.retryInterval
+        return sendByStream(number, to: server)
     }
 
     /// A resolver is unreachable or has closed the connection: the next one is queried at once.

@@ -120,9 +120,10 @@ package enum DNSMessage {
 
     /// A failure for `query`: its id, operation, RD and CD (RFC 1035 section 4.1.1, RFC 4035 section 3.1.6), its
     /// question byte for byte if it can be read, and an OPT record if it has one (RFC 6891 section 6.1.1).
-    package static func failure(of query: DNSView, code: DNSResponseCode) -> [UInt8] {
+    /// - Parameter isExtended: false for no OPT record, as of a server without EDNS.
+    package static func failure(of query: DNSView, code: DNSResponseCode, isExtended: Bool = true) -> [UInt8] {
         let end = (try? query.questionAndEnd())?.end
-        let extended = (try? query.extended()) ?? nil
+        let extended = isExtended ? (try? query.extended()) ?? nil : nil
         var writer = ByteWriter(capacity: 96)
         let copied = DNSView.Flags.operation | DNSView.Flags.recursionDesired | DNSView.Flags.checkingDisabled
         let flags =
