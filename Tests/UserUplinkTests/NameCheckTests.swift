@@ -75,6 +75,24 @@ import Wire
         #expect(run(text("SSH-2.0-x\r\n"), piece: piece) == .refused(.unknown, after: 0))
     }
 
+    /// What a server may take for a second request does not go out as a body.
+    @Test(arguments: [1, 7, 100_000]) func smuggledRequestsAreRefused(piece: Int) {
+        let bad = "GET / HTTP/1.1\r\nHost: bad.example\r\n\r\n"
+        for method in ["GET", "HEAD", "DELETE", "TRACE"] {
+            let head = method + " / HTTP/1.1\r\nHost: good.example\r\n"
+            #expect(
+                run(text(head + "Content-Length: \(bad.utf8.count)\r\n\r\n" + bad), piece: piece)
+                    == .refused(.unknown, after: 0))
+            #expect(
+                run(text(head + "Transfer-Encoding: chunked\r\n\r\n29\r\n" + bad + "\r\n0\r\n\r\n"), piece: piece)
+                    == .refused(.unknown, after: 0))
+        }
+        let chunked = "POST / HTTP/1.1\r\nHost: good.example\r\nTransfer-Encoding: chunked\r\n\r\n"
+        #expect(run(text(chunked + "5 junk\r\n"), piece: piece) == .refused(.unknown, after: chunked.utf8.count))
+        let end = chunked + "0\r\n"
+        #expect(run(text(end + bad), piece: piece) == .refused(.unknown, after: end.utf8.count))
+    }
+
     /// A second ClientHello, after a HelloRetryRequest, may name another server.
     @Test(arguments: [1, 100_000]) func secondHelloIsChecked(piece: Int) {
         let first = Self.hello("good.example"), change: [UInt8] = [20, 3, 3, 0, 1, 1]

@@ -95,6 +95,10 @@ import Wire
         _ = one.begin()
         #expect(feed(&one, Array("HTTP/1.1 200 OK\r\n\r\nSSH-2.0".utf8)) == .connected(Array("SSH-2.0".utf8)))
         var closed = handshake(.http)
+        for line in [
+            "HTTP/1.1 2000", "HTTP/1.1 2000 OK", "HTTP/1.1 20", "HTTP/1.1 +20 OK", "HTTP/1.x 200 OK", "HTTP/1.1200 OK",
+            "HTTP/1.1  200 OK", "HTTP/1.1 200\tOK",
+        ] { #expect(answer(line + "\r\n\r\n") == .failed(.malformed), "\(line)") }
         _ = closed.begin()
         #expect(closed.receive([]) == .failed(.closed))
     }

@@ -41,17 +41,42 @@ import Wire
             "Content-Length: 1, 1", "Content-Length: 9999999999999999", "Transfer-Encoding: gzip, chunked",
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "Transfer-Encoding: chunked\r\nContent-Length: 3", "Content-Length: 3\r\nTransfer-Encoding: chunked",
-            "X: \u{1}", "X: a\nHost: b",
+            "X: \u{1}", "X: a\nHost: b", "Content_Length: 1", "Transfer_Encoding: chunked",
         ] { #expect(read("GET / HTTP/1.1\r\n" + field + "\r\n\r\n") == .malformed, "\(field)") }
         #expect(read("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n") == .malformed)
+    }
+
+    /// A server that leaves such a body unread takes it for the next request.
+    @Test(arguments: ["GET", "HEAD", "DELETE", "TRACE", "get", "Head"])
+    func bodyWithoutMeaningIsMalformed(method: String) {
+        for field in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
+            let end = " / HTTP/1.1\r\nHost: a\r\n" + field + "\r\n\r\n"
+            #expect(read(method + end) == .malformed, "\(field)")
+            #expect(head("POST" + end) != nil && head("PATCH" + end) != nil)
+        }
+        #expect(head(method + " / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")?.body == .length(0))
+    }
+
+    @Test func trailerHasNoFieldsOfTheHead() {
+        func trailer(_ text: String) -> HTTPRequestHead.ChunkOutcome { HTTPRequestHead.readTrailer(Array(text.utf8)) }
+        #expect(trailer("\r\n") == .chunk(lineLength: 2, size: 0))
+        #expect(trailer("Digest: x\r\n") == .chunk(lineLength: 11, size: 1))
+        for text in [
+            "GET / HTTP/1.1\r\n", "Host: a\r\n", "content-length: 3\r\n", "Transfer-Encoding: chunked\r\n", "x\r\n",
+            ": x\r\n", " a: b\r\n",
+        ] { #expect(trailer(text) == .malformed, "\(text)") }
     }
 
     @Test func chunksHaveSizes() {
         func chunk(_ text: String) -> HTTPRequestHead.ChunkOutcome { HTTPRequestHead.readChunk(Array(text.utf8)) }
         #expect(chunk("1fF;name=value\r\nabc") == .chunk(lineLength: 16, size: 511))
+        #expect(chunk("a \t; b=\"c\"\r\n") == .chunk(lineLength: 12, size: 10))
         #expect(chunk("0\r\n") == .chunk(lineLength: 3, size: 0))
         #expect(chunk("10") == .incomplete && chunk("10\r") == .incomplete && chunk("") == .incomplete)
-        for text in ["\r\n", "g\r\n", "-1\r\n", "10\nab", "fffffffffffff\r\n", "1_0\r\n"] {
+        for text in [
+            "\r\n", "g\r\n", "-1\r\n", "10\nab", "fffffffffffff\r\n", "1_0\r\n", "5 junk\r\n",
+            "5 \r\n", "5\t5;a\r\n", " 5\r\n", ";a\r\n",
+        ] {
             #expect(chunk(text) == .malformed, "\(text)")
         }
     }

@@ -185,11 +185,7 @@ struct ProxyHandshake: Sendable {
             guard isPlausible, wanted > 0 else { return .failed(.malformed) }
             return .receive
         }
-        // `HTTP/1.x NNN`
-        let start = received.prefix(13)
-        guard start.count >= 12, start.starts(with: "HTTP/1.".utf8), start[8] == UInt8(ascii: " "),
-            let status = Int(String(decoding: start[9..<12], as: UTF8.self))
-        else { return .failed(.malformed) }
+        guard let status = status(received.prefix(length)) else { return .failed(.malformed) }
         switch status {
         case 100..<200:
             // A final answer follows.
@@ -205,6 +201,18 @@ struct ProxyHandshake: Sendable {
     /// Bytes up to the empty line. A line may end with LF alone (RFC 9112 section 2.2).
     private mutating func headLength() -> Int? {
         while searched < received.count {
+    /// The three digits of a status line, `HTTP/1.x NNN`, with a space or the end of the line behind it (RFC 9112
+    /// section 4); nil for any other line.
+    private func status(_ head: ArraySlice<UInt8>) -> Int? {
+        let start = Array(head.prefix(13))
+        guard start.count == 13, start.starts(with: "HTTP/1.".utf8), isDigit(start[7]), start[8] == UInt8(ascii: " "),
+            start[9..<12].allSatisfy(isDigit), [UInt8(ascii: " "), 0x0d, 0x0a].contains(start[12])
+        else { return nil }
+        return Int(String(decoding: start[9..<12], as: UTF8.self))
+    }
+
+    private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+
             searched += 1
             guard received[searched - 1] == 0x0a else { continue }
             let line = received[lineStart..<searched - 1]

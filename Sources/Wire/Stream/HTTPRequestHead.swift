@@ -26,6 +26,14 @@ package struct HTTPRequestHead: Equatable, Sendable {
     /// What follows.
     package private(set) var body = Body.length(0)
     private var hasLength = false
+    private let mayHaveBody: Bool
+
+    /// Methods whose body has no meaning.
+    private static let methodsWithoutBody = ["get", "head", "delete", "trace"]
+    /// Fields that some servers take for others, because programs see both under one name (RFC 3875 section 4.1.18).
+    private static let ambiguousFields = ["content_length", "transfer_encoding"]
+    /// Fields that have no place in a trailer (RFC 9110 section 6.5.1).
+    private static let headOnlyFields = ["host", "content-length", "transfer-encoding"]
 
     private static let lineEnd: [UInt8] = [0x0d, 0x0a]
     private static let space = UInt8(ascii: " "), tab: UInt8 = 9
@@ -49,6 +57,8 @@ package struct HTTPRequestHead: Equatable, Sendable {
         }
         // A server may choose either of two lengths.
         if head.body == .chunked && head.hasLength { return .malformed }
+        // Many servers leave such a body unread, and take it for the next request (RFC 9110 sections 9.3.1 to 9.3.8).
+        if !head.mayHaveBody && head.body != .length(0) { return .malformed }
         return .complete(head, length: position)
     }
 
@@ -110,6 +120,8 @@ package struct HTTPRequestHead: Equatable, Sendable {
             !words[0].elementsEqual("CONNECT".utf8),
             words[2].elementsEqual("HTTP/1.1".utf8) || words[2].elementsEqual("HTTP/1.0".utf8)
         else { return nil }
+        // Some servers read methods in any case.
+        mayHaveBody = !HTTPRequestHead.lowercased(words[0]).isOne(of: HTTPRequestHead.methodsWithoutBody)
         let target = words[1]
         if target.first == UInt8(ascii: "/") || target.elementsEqual("*".utf8) { return }
         // The absolute form (RFC 9112 section 3.2.2), whose name replaces that of `Host`.
@@ -139,11 +151,11 @@ package struct HTTPRequestHead: Equatable, Sendable {
     /// Takes a field of the head.
     /// - Parameter isOld: the request's version is 1.0.
     private mutating func take(field line: ArraySlice<UInt8>, isOld: Bool) -> Bool {
-        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex,
-            line[..<colon].allSatisfy(HTTPRequestHead.isToken)
-        else { return false }
+        guard let colon = HTTPRequestHead.colon(line) else { return false }
+        let name = HTTPRequestHead.lowercased(line[..<colon])
+        if name.isOne(of: HTTPRequestHead.ambiguousFields) { return false }
         let value = HTTPRequestHead.trimmed(line[(colon + 1)...])
-        switch HTTPRequestHead.lowercased(line[..<colon]) {
+        switch name {
         case Array("host".utf8):
             guard !hasHost, let host = HTTPRequestHead.host(value) else { return false }
             hasHost = true
@@ -160,6 +172,14 @@ package struct HTTPRequestHead: Equatable, Sendable {
         default: break
         }
         return true
+    }
+
+    /// Where the name of a field ends; nil if the line is no field.
+    private static func colon(_ line: ArraySlice<UInt8>) -> Int? {
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":")), colon > line.startIndex,
+            line[..<colon].allSatisfy(isToken)
+        else { return nil }
+        return colon
     }
 
     /// The field `Host` was read.
@@ -208,7 +228,11 @@ package struct HTTPRequestHead: Equatable, Sendable {
             return outcome(bytes, from: 0) == .incomplete ? .incomplete : .malformed
         }
         let digits = bytes[line].prefix { $0 != UInt8(ascii: ";") && $0 != space && $0 != tab }
-        guard let size = number(digits, radix: 16), size < 1 << 50 else { return .malformed }
+        // Behind the size there is nothing but an extension, with white space around its semicolon.
+        let rest = bytes[line].dropFirst(digits.count)
+        guard rest.isEmpty || rest.first(where: { $0 != space && $0 != tab }) == UInt8(ascii: ";"),
+            let size = number(digits, radix: 16), size < 1 << 50
+        else { return .malformed }
         return .chunk(lineLength: position, size: size)
     }
 
@@ -219,6 +243,14 @@ package struct HTTPRequestHead: Equatable, Sendable {
         guard let line = line(bytes, at: &position) else {
             return outcome(bytes, from: 0) == .incomplete ? .incomplete : .malformed
         }
-        return .chunk(lineLength: position, size: line.isEmpty ? 0 : 1)
+        if line.isEmpty { return .chunk(lineLength: position, size: 0) }
+        guard let colon = colon(bytes[line]) else { return .malformed }
+        if lowercased(bytes[line.lowerBound..<colon]).isOne(of: headOnlyFields) { return .malformed }
+        return .chunk(lineLength: position, size: 1)
     }
+}
+
+extension [UInt8] {
+    /// Whether the bytes are one of these texts.
+    fileprivate func isOne(of texts: [String]) -> Bool { texts.contains { elementsEqual($0.utf8) } }
 }
