@@ -8,8 +8,10 @@ extension NATTable {
     /// The networks that are not the Internet's, as `IPv4Address.isGlobal` has them.
     private static let special = [
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
-        "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3",
+        "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "224.0.0.0/3",
     ]
+    /// Those within 2000::/3, as `IPv6Address.isGlobal` has them.
+    private static let special6 = ["2001::/32", "2001:2::/48", "2001:10::/28", "2002::/16"]
 
     /// Matches packets to destinations that are private or on a network of the host.
     var privateMatches: [String] {
@@ -21,6 +23,6 @@ extension NATTable {
             }
         }
         return ["ip daddr { \(NATTable.special.joined(separator: ", ")) }", "ip6 daddr != 2000::/3"]
-            + ["ip6 daddr { 2001::/32, 2002::/16 }"] + local
+            + ["ip6 daddr { \(NATTable.special6.joined(separator: ", ")) }"] + local
     }
 }

@@ -33,19 +33,25 @@ package struct EgressPin: Hashable, Sendable {
 
 extension IPv4Address {
     /// An address of the public Internet: none of IANA's special-purpose addresses (RFC 6890) but those for
-    /// documentation, which lead nowhere.
+    /// documentation (RFC 5737), which no network uses, and AS112 and AMT servers (RFC 7535, RFC 7450), which are on
+    /// the Internet. `NATTable` has the same list.
     package var isGlobal: Bool {
         let isSpecial =
             value >> 24 == 0 || isPrivate || isLoopback || isLinkLocal || value >= 0xe000_0000
             || value >> 22 == 0x6440_0000 >> 22  // 100.64.0.0/10, RFC 6598
-            || value >> 8 == 0xc0_0000  // 192.0.0.0/24
+            || value >> 8 == 0xc0_0000  // 192.0.0.0/24, with anycast of the nearest network
+            || value >> 8 == 0xc0_5863  // 192.88.99.0/24, relays of 6to4, RFC 7526
             || value >> 17 == 0xc612_0000 >> 17  // 198.18.0.0/15, RFC 2544
         return !isSpecial
     }
 }
 
 extension IPv6Address {
-    /// A global unicast address (RFC 4291 section 2.5.4) that no translator leads to an IPv4 address: 2000::/3 without
-    /// 2002::/16 (6to4) and 2001::/32 (Teredo).
-    package var isGlobal: Bool { high >> 61 == 1 && high >> 48 != 0x2002 && high >> 32 != 0x2001_0000 }
+    /// A global unicast address (RFC 4291 section 2.5.4) that no translator leads to an IPv4 address, and that is on
+    /// the Internet: 2000::/3 without 2001::/32 (Teredo), 2001:2::/48 (benchmarks, RFC 5180), 2001:10::/28 (ORCHID, RFC
+    /// 4843) and 2002::/16 (6to4). Addresses for documentation count, as for IPv4.
+    package var isGlobal: Bool {
+        high >> 61 == 1 && high >> 48 != 0x2002 && high >> 32 != 0x2001_0000 && high >> 16 != 0x2001_0002_0000
+            && high >> 36 != 0x200_1001
+    }
 }

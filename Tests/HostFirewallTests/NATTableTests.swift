@@ -123,6 +123,46 @@ private func network(_ text: String) -> IPv4Network {
         #expect(script.contains("chain input") && !script.contains("ip daddr 192.168.1.0/24"))
     }
 
+    /// The kernel and the user-mode NAT refuse the same networks: the first and last address of each is special, and
+    /// the addresses beside it are judged alike.
+    @Test func privateNetworksAreThoseOfTheUserModeNAT() throws {
+        var denying = firewall
+        denying.egress.deniesPrivate = true
+        var networks: [AllowedDestination.Network] = []
+        for line in denying.script(isOwned: false).split(separator: "\n") where line.contains(" daddr { ") {
+            for part in line.drop(while: { $0 != "{" }).dropFirst().prefix(while: { $0 != "}" }).split(separator: ",") {
+                let text = String(part.filter { $0 != " " })
+                networks.append(try #require(AllowedDestination(text), "\(text)").network)
+            }
+        }
+        #expect(networks.count > 10)
+        for case .v4(let network) in networks {
+            for address in [network.base, network.broadcast] { #expect(!address.isGlobal, "\(address)") }
+            for address in [network.base.advanced(by: -1), network.broadcast.advanced(by: 1)] {
+                #expect(
+                    address.isGlobal == !networks.contains { $0 == .v4(network) ? false : contains($0, address) },
+                    "\(address)")
+            }
+        }
+        for case .v6(let network) in networks {
+            let last = network.base.high | (.max >> UInt64(network.prefixLength))
+            for high in [network.base.high, last] { #expect(!IPv6Address(high, .max).isGlobal, "\(network)") }
+            for high in [network.base.high - 1, last + 1] {
+                let address = IPv6Address(high, 1)
+                let isListed = networks.contains { contains($0, address) }
+                #expect(address.isGlobal == (high >> 61 == 1 && !isListed), "\(address)")
+            }
+        }
+    }
+
+    private func contains(_ network: AllowedDestination.Network, _ address: IPv4Address) -> Bool {
+        if case .v4(let network) = network { network.contains(address) } else { false }
+    }
+
+    private func contains(_ network: AllowedDestination.Network, _ address: IPv6Address) -> Bool {
+        if case .v6(let network) = network { network.contains(address) } else { false }
+    }
+
     @Test func pinsAreElementsWithTimeouts() {
         var named = firewall
         named.egress.isDenying = true

@@ -37,6 +37,30 @@ import Wire
         #expect(policy.isWithin(EgressPolicy()) && !EgressPolicy().isWithin(policy))
     }
 
+    /// IANA's registries of special-purpose addresses (RFC 6890), as docs/egress.md has them.
+    @Test func specialAddressesAreNotTheInternet() throws {
+        for text in [
+            "0.1.2.3", "10.0.0.1", "100.64.0.1", "100.127.255.255", "127.0.0.1", "169.254.1.1", "172.31.0.1",
+            "192.0.0.9", "192.0.0.170", "192.88.99.1", "192.168.0.1", "198.18.0.1", "198.19.255.255", "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+        ] { #expect(!ip(text).isGlobal, "\(text)") }
+        for text in [
+            "1.1.1.1", "100.128.0.1", "172.32.0.1", "192.0.1.1", "192.0.2.1", "192.31.196.1", "192.52.193.1",
+            "192.88.98.1", "192.88.100.1", "192.175.48.1", "198.20.0.1", "198.51.100.1", "203.0.113.1",
+            "223.255.255.255",
+        ] { #expect(ip(text).isGlobal, "\(text)") }
+        for text in [
+            "::", "::1", "::ffff:1.2.3.4", "64:ff9b::1", "64:ff9b:1::1", "100::1", "2001::1", "2001:0:1::", "2001:2::1",
+            "2001:10::1", "2001:1f:ffff::1", "2002:a00:1::1", "4000::1", "5f00::1", "fc00::1", "fd00::1", "fe80::1",
+            "ff02::1",
+        ] { #expect(try !#require(IPv6Address(text)).isGlobal, "\(text)") }
+        for text in [
+            "2000::1", "2001:1::1", "2001:2:1::1", "2001:3::1", "2001:4:112::1", "2001:20::1", "2001:30::1",
+            "2001:db8::1", "2003::1", "2606:4700::1", "2620:4f:8000::1", "3fff::1",
+        ] { #expect(try #require(IPv6Address(text)).isGlobal, "\(text)") }
+    }
+
     @Test func allowedDestinationsAreExceptionsFromDenial() {
         var policy = EgressPolicy()
         policy.isDenying = true
