@@ -73,21 +73,26 @@ package final class RouterService {
             made.isManaged = !reservations.isEmpty
             made.hasOtherInformation = !nameServers.isEmpty
             made.nameServers = nameServers
-            made.searchDomains = domains
+            made.searchDomains = fittedDomains.fitting
             made.namesLifetime = UInt32(RouterService.lifetime)
             made.nat64 = nat64
             made.nat64Lifetime = hasNAT64 ? made.routerLifetime : 0
             return made
         }
 
-        /// The search domains that fit.
-        private var domains: [DNSName] {
-            var found: [DNSName] = [], room = RouterService.domainBytes
+        /// The search domains that fit, and the others.
+        var fittedDomains: (fitting: [DNSName], others: [DNSName]) {
+            var fitting: [DNSName] = [], others: [DNSName] = [], room = RouterService.domainBytes
             for domain in nameServers.isEmpty ? [] : searchDomains.compactMap({ DNSName($0) }) {
-                room -= domain.bytes.count
-                if room >= 0 { found.append(domain) }
+                let count = domain.bytes.count
+                if count <= room {
+                    room -= count
+                    fitting.append(domain)
+                } else {
+                    others.append(domain)
+                }
             }
-            return found
+            return (fitting, others)
         }
 
         var assignments: DHCPv6Server.Contents {
@@ -96,7 +101,7 @@ package final class RouterService {
             made.validLifetime = RouterService.validLifetime
             made.reservations = reservations
             made.nameServers = nameServers
-            made.searchDomains = domains
+            made.searchDomains = fittedDomains.fitting
             return made
         }
     }
@@ -108,6 +113,10 @@ package final class RouterService {
     private var advertiser: RouterAdvertiser
     private let server: DHCPv6Server
     private var timer: ControlLoop.TimerID?
+    /// Search domains that the log has named.
+    private var notedDomains: Set<DNSName> = []
+    /// The host's search domains may change without end.
+    private static let mostNotedDomains = 256
     /// Called before guests get an advertisement: updates what depends on the host.
     package var refresh: (inout Contents) -> Void = { _ in }
 
@@ -196,10 +205,21 @@ package final class RouterService {
     private func update() {
         let now = BootClock.now
         refresh(&contents)
+        noteDomains(contents.fittedDomains.others)
         advertiser.change(contents.advertisement, now: now)
         if let frame = advertiser.tick(now: now, random: Random.value()) { control.sendFromService(frame) }
         loop.cancel(timer)
         timer = loop.schedule(at: advertiser.nextDeadline) { [unowned self] in update() }
+    }
+
+    /// Logs search domains that do not fit, each once.
+    private func noteDomains(_ others: [DNSName]) {
+        let new = others.filter { !notedDomains.contains($0) }
+        guard !new.isEmpty, notedDomains.count < RouterService.mostNotedDomains else { return }
+        notedDomains.formUnion(new)
+        let names = new.map(\.description).joined(separator: ", ")
+        logger.warning(
+            "search domains that do not fit into router advertisements: \(names); use fewer ones on the host")
     }
 
     /// Stops to serve guests.

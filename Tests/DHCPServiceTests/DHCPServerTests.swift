@@ -294,15 +294,38 @@ private let second = TimeAmount.seconds(1)
         var harness = DHCPHarness()
         harness.server.configuration.searchDomains = ["corp.example", "Lab.example"]
         _ = harness.send(harness.message(.discover, mac(1)) { $0[.parameterRequestList] = [1, 3, 119] })
-        func labels(_ text: String) -> [UInt8] {
-            text.split(separator: ".").flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) } + [0]
+        let value = try #require(harness.wait(second).last?[.domainSearch])
+        #expect(DHCPSearchList.names(in: value) == ["corp.example", "lab.example"].compactMap { DNSName($0) })
+    }
+
+    /// The list is compressed (RFC 3397), and split if it is long (RFC 3396). Names that do not fit into the client's
+    /// message are left out whole, and are named once.
+    @Test func searchListIsCutBetweenNames() throws {
+        let domains = (1...6).map { "\(String(repeating: "x", count: 60))\($0).example" }
+        var harness = DHCPHarness { $0.searchDomains = domains }
+        func list(_ number: Int, size: UInt16?, _ codes: [UInt8]? = [119, 3]) throws -> [DNSName]? {
+            _ = harness.send(
+                harness.message(.discover, mac(number)) {
+                    $0[.parameterRequestList] = codes
+                    if let size { $0.set(.maximumMessageSize, short: size) }
+                })
+            let offer = try #require(harness.wait(second).last)
+            #expect(offer.addresses(.router) == [ip(1)], "a long list leaves room for all other options")
+            #expect(offer.bytes().count <= Int(max(size ?? 0, 576)) - 28)
+            return offer[.domainSearch].flatMap(DHCPSearchList.names)
         }
-        #expect(
-            try #require(harness.wait(second).last)[.domainSearch] == labels("corp.example") + labels("lab.example"))
-        // What does not fit into one option is left out, whole names at a time.
-        harness.server.configuration.searchDomains = (1...6).map { "\(String(repeating: "x", count: 60))\($0).example" }
-        _ = harness.send(harness.message(.discover, mac(2)) { $0[.parameterRequestList] = [1, 3, 119] })
-        #expect(harness.wait(second).last?[.domainSearch]?.count == 3 * 71)
+        let names = domains.compactMap { DNSName($0) }
+        for number in 1...2 { #expect(try list(number, size: nil) == Array(names[..<3])) }
+        // Three of six do not fit.
+        let notes = harness.outbox.notes.filter { $0.text.hasPrefix("search domains") }
+        #expect(notes.count == 1 && domains[3...].allSatisfy { notes[0].text.contains($0) })
+        #expect(!notes[0].text.contains(domains[2]) && notes[0].text.contains("576 bytes"))
+        #expect(try list(3, size: 1500) == names && list(4, size: 620) == Array(names[..<4]))
+        #expect(try list(5, size: 1500, nil) == names, "without a list of requested options")
+        #expect(try list(6, size: 1500, [3]) == nil, "not requested")
+        harness.server.configuration.mtu = 620
+        #expect(try list(7, size: 1500) == Array(names[..<4]), "the link has no room for more")
+        #expect(harness.outbox.notes.count { $0.text.hasPrefix("search domains") } == 1)
     }
 
     @Test func onlyRequestedOptionsAreSent() throws {

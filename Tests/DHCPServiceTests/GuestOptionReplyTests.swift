@@ -45,7 +45,14 @@ private let second = TimeAmount.seconds(1)
         }
         let value = try #require(reply[.domainSearch])
         #expect(value.count > 255)
-        #expect(value == names.flatMap { DNSName($0)?.bytes ?? [] })
+        #expect(DHCPSearchList.names(in: value) == names.compactMap { DNSName($0) })
+        // Without option 57, as many names as fit.
+        let short = try #require(
+            try offer(self.harness("domain-search=" + names.joined(separator: ","))) {
+                $0[.parameterRequestList] = [119]
+            }[.domainSearch])
+        let some = try #require(DHCPSearchList.names(in: short))
+        #expect(some.count > 10 && some == names.prefix(some.count).compactMap { DNSName($0) })
     }
 
     @Test func optionThatDoesNotFitIsLeftOut() throws {

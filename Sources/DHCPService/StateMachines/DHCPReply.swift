@@ -40,8 +40,19 @@ struct DHCPReply {
         message[.clientFQDN] = request[.clientFQDN].flatMap { ClientFQDN($0) }?.reply(name, configuration.guestDomain)
     }
 
-    /// The reply as an Ethernet frame.
-    func frame() -> [UInt8] {
+    /// What does not fit into a reply.
+    struct Omissions {
+        /// Names of the search list.
+        var domains: [DNSName] = []
+        /// Codes of options.
+        var options: [UInt8] = []
+        /// Bytes of the longest IP packet that the client accepts, and its link has.
+        var limit = 0
+        let client: MACAddress
+    }
+
+    /// The reply as an Ethernet frame, and what does not fit into it.
+    func frame() -> (bytes: [UInt8], omissions: Omissions) {
         var hardware = request.clientHardware
         var address: IPv4Address
         if kind == .nak {
@@ -56,12 +67,15 @@ struct DHCPReply {
         let frame = UDPFrame(
             from: (configuration.serverHardware, configuration.server, DHCPPort.server),
             to: (hardware, address, DHCPPort.client))
-        let limit = Int(max(request.short(.maximumMessageSize) ?? 0, UInt16(DHCPv4Message.minimumMaximumSize)))
-        var message = message
-        if kind != .nak { NetworkDescription(configuration, for: request).describe(in: &message) }
+        let accepted = Int(max(request.short(.maximumMessageSize) ?? 0, UInt16(DHCPv4Message.minimumMaximumSize)))
+        var message = message, omissions = Omissions(client: request.clientHardware)
+        omissions.limit = min(accepted, Int(configuration.mtu))
+        let limit = omissions.limit - IPv4Header.length - UDPHeader.length
+        let description = kind == .nak ? nil : NetworkDescription(configuration, for: request)
+        description?.describe(in: &message)
         if kind == .offer, DHCPServerClaim(in: request) != nil { configuration.claim?.write(to: &message) }
-        return frame.bytes(
-            payload: message.bytes(limit: min(limit, Int(configuration.mtu)) - IPv4Header.length - UDPHeader.length)
-        )
+        omissions.domains = description?.fitSearchList(in: &message, limit: limit) ?? []
+        omissions.options = message.codesLeftOut(limit: limit)
+        return (frame.bytes(payload: message.bytes(limit: limit)), omissions)
     }
 }

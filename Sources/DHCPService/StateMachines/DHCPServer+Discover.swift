@@ -103,7 +103,7 @@ extension DHCPServer {
             address,
             seconds: leaseTime(for: message, applicant, isNew: addsToShare(address, for: applicant, now: now), now: now)
         )
-        outbox.frames.append(reply.frame())
+        send(reply, into: &outbox)
     }
 
     /// The lease time in seconds: what the client requests, at most the configured time, and less when addresses become

@@ -147,7 +147,7 @@ extension DHCPServer {
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)
         reply.report(lease.name)
-        outbox.frames.append(reply.frame())
+        send(reply, into: &outbox)
     }
 
     private mutating func countNewClient(_ port: ClientPort, _ now: Instant) {
@@ -156,7 +156,7 @@ extension DHCPServer {
 
     private mutating func refuse(_ message: DHCPv4Message, _ reason: String, into outbox: inout Outbox) {
         outbox.note(.debug, "refused \(message.clientHardware): \(reason)")
-        outbox.frames.append(DHCPReply(.nak, to: message, configuration).frame())
+        send(DHCPReply(.nak, to: message, configuration), into: &outbox)
     }
 
     // MARK: Decline, release, inform (RFC 2131 sections 4.3.3 to 4.3.5)
@@ -218,6 +218,6 @@ extension DHCPServer {
             counters.ignored += 1
             return
         }
-        outbox.frames.append(DHCPReply(.ack, to: message, configuration).frame())
+        send(DHCPReply(.ack, to: message, configuration), into: &outbox)
     }
 }

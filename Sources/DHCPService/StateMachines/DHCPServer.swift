@@ -103,6 +103,8 @@ package struct DHCPServer: Sendable {
     private var lastExhaustionNote: Instant?
     private var lastShareNote: Instant?
     private var lastNameNote: Instant?
+    /// What the log has named once.
+    var notedOmissions = NotedOmissions()
 
     /// - Parameter leases: from before a restart.
     package init(_ configuration: DHCPConfiguration, leases: [Lease] = []) {

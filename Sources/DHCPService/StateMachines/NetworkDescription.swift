@@ -12,7 +12,8 @@ import Wire
 ///
 /// The subnet mask is first (RFC 2132 section 3.3). Then come the requested options in the order of the request (RFC
 /// 2131 section 4.3.1), and then the rest. An option that does not fit into the client's longest message (option
-/// 57) is left out, so that the ones that the client requests first have precedence.
+/// 57) is left out, so that the ones that the client requests first have precedence. The search list gets the room that
+/// all others leave, for as many of its names as fit.
 struct NetworkDescription {
     /// Clients assume this MTU unless a reply has another.
     private static let usualMTU: UInt16 = 1500
@@ -39,9 +40,7 @@ struct NetworkDescription {
         add(.broadcastAddress, configuration.network.broadcast.bytes)
         add(.hostName, fixedName.map { Array($0.description.utf8) })
         add(.domainName, configuration.domain.map { Array($0.utf8) })
-        var names = DHCPv4Message(isReply: true, transactionID: 0, clientHardware: request.clientHardware)
-        names.set(.domainSearch, names: configuration.searchDomains.compactMap { DNSName($0) })
-        add(.domainSearch, names[.domainSearch])
+        add(.domainSearch, configuration.searchDomains.compactMap { DNSName($0) }.flatMap(\.bytes))
         if let file = bootFile {
             if !BootFiles.isURL(file) { add(.serverName, Array(configuration.server.description.utf8)) }
             add(.bootFile, Array(file.utf8))
@@ -77,6 +76,19 @@ struct NetworkDescription {
             for (code, value) in options where message[code: code] == nil { message[code: code] = value }
         }
         setBootFields(in: &message)
+    }
+
+    /// Shortens the search list to what fits beside the other options, whole names at a time.
+    /// - Parameter limit: bytes of the message.
+    /// - Returns: the names that do not fit.
+    func fitSearchList(in message: inout DHCPv4Message, limit: Int) -> [DNSName] {
+        guard let names = message[.domainSearch].flatMap(DHCPSearchList.names) else { return [] }
+        var others = message, list = DHCPSearchList(), omitted: [DNSName] = []
+        others[.domainSearch] = nil
+        let room = others.room(limit: limit)
+        for name in names where !list.append(name, room: room) { omitted.append(name) }
+        message.replace(.domainSearch, with: list.bytes.isEmpty ? nil : list.bytes)
+        return omitted
     }
 
     private func value(_ code: UInt8) -> [UInt8]? { options.first { $0.code == code }?.value }

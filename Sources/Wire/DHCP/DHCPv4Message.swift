@@ -214,17 +214,13 @@ package struct DHCPv4Message: Equatable, Sendable {
         self[option] = addresses.isEmpty ? nil : addresses.flatMap(\.bytes)
     }
 
-    /// Sets a list of domain names (RFC 3397 section 2), without compression; names that do not fit into the option's
-    /// 255 bytes are left out.
-    package mutating func set(_ option: DHCPOption, names: [DNSName]) {
-        var bytes: [UInt8] = []
-        for name in names {
-            var writer = ByteWriter(capacity: 64)
-            name.emit(into: &writer)
-            if bytes.count + writer.bytes.count > DHCPv4Message.longestOption { break }
-            bytes += writer.bytes
+    /// Replaces the value of an option, which keeps its place, or removes it with nil.
+    package mutating func replace(_ option: DHCPOption, with value: [UInt8]?) {
+        guard let value, let index = options.firstIndex(where: { $0.code == option.rawValue }) else {
+            self[option] = value
+            return
         }
-        self[option] = bytes.isEmpty ? nil : bytes
+        options[index].value = value
     }
 
     /// Sets an option of 32 bits.
@@ -256,11 +252,10 @@ package struct DHCPv4Message: Equatable, Sendable {
         writer.put(bootFile.prefix(Field.bootFile.count - 1))
         writer.putZeros(Field.cookie - writer.count)
         writer.put32(DHCPv4Message.cookie)
-        for (code, value) in options {
+        for index in fit(limit: limit).options {
+            let (code, value) = options[index]
             // An option longer than 255 bytes is split (RFC 3396).
-            let pieces = max(1, (value.count + DHCPv4Message.longestOption - 1) / DHCPv4Message.longestOption)
-            guard writer.count + value.count + 2 * pieces + 1 <= limit else { continue }
-            for piece in 0..<pieces {
+            for piece in 0..<DHCPv4Message.pieces(ofOption: value.count) {
                 let part = value.dropFirst(piece * DHCPv4Message.longestOption).prefix(DHCPv4Message.longestOption)
                 writer.put8(code)
                 writer.put8(UInt8(part.count))
@@ -270,5 +265,33 @@ package struct DHCPv4Message: Equatable, Sendable {
         writer.put8(DHCPv4Message.end)
         writer.putZeros(max(0, DHCPv4Message.minimumLength - writer.count))
         return writer.bytes
+    }
+
+    private static func pieces(ofOption count: Int) -> Int { max(1, (count + longestOption - 1) / longestOption) }
+
+    /// Bytes of an option in a message, with the code and the length of each of its pieces (RFC 3396).
+    /// - Parameter count: bytes of its value.
+    static func encodedLength(ofOption count: Int) -> Int { count + 2 * pieces(ofOption: count) }
+
+    /// The indices of the options that fit, and how many bytes are left behind them.
+    private func fit(limit: Int) -> (options: [Int], room: Int) {
+        // The end option has one byte.
+        var fitting: [Int] = [], room = limit - DHCPv4Message.fixedLength - 1
+        for (index, option) in options.enumerated() {
+            let length = DHCPv4Message.encodedLength(ofOption: option.value.count)
+            guard length <= room else { continue }
+            room -= length
+            fitting.append(index)
+        }
+        return (fitting, room)
+    }
+
+    /// Bytes that a further option may take.
+    package func room(limit: Int) -> Int { fit(limit: limit).room }
+
+    /// The codes of the options that do not fit.
+    package func codesLeftOut(limit: Int) -> [UInt8] {
+        let fitting = fit(limit: limit).options
+        return options.indices.filter { !fitting.contains($0) }.map { options[$0].code }
     }
 }
