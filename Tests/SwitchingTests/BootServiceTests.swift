@@ -27,6 +27,12 @@ import Wire
         #expect(request.frame == Self.datagram(69) && request.port == guest.number)
         #expect(harness.control.removeBootRequest() == nil)
         #expect(uplink.received() == [Self.datagram(70)])
+        var fragment = Self.datagram(69)
+        fragment[20] = 0x20
+        try guest.send(fragment)
+        harness.settle()
+        #expect(uplink.received().isEmpty && harness.control.removeBootRequest() == nil)
+        #expect(harness.counters(guest).drops(.fragment) == 1)
         harness.control.setBootService(nil)
         harness.settle()
         try guest.send(Self.datagram(69))

@@ -95,12 +95,12 @@ import Wire
 
     @Test func otherFramesAreNotDiverted() throws {
         let scene = try Scene(), elsewhere = IPv4Address("192.0.2.1")!
-        var fragment = Self.datagram(), rest = Self.datagram()
-        fragment[20] = 0x20
+        var rest = Self.datagram(), large = Self.datagram(to: Self.gateway, 54)
         rest[21] = 1
+        large[20] = 0x20
         let passing = [
             Self.datagram(to: elsewhere), Self.datagram(to: Self.gateway, 54), Self.segment(to: elsewhere),
-            Self.segment(to: Self.gateway, 80), fragment, rest,
+            Self.segment(to: Self.gateway, 80), large, rest,
         ]
         for frame in passing { try scene.guest.send(frame) }
         try scene.guest.send(Self.tagged(Self.datagram(), 7))
@@ -113,6 +113,44 @@ import Wire
         #expect(scene.uplink.received().filter { $0.count >= 46 } == passing)
         #expect(scene.harness.control.removeNameQuery() == nil && scene.takenStreams() == 0)
         #expect(scene.harness.counters(other).drops(.spoofed) == 1)
+    }
+
+    /// The first fragment has the ports. Without it, neither the host nor the NAT sees a query that it would refuse.
+    @Test func queriesInFragmentsAreDroppedWithTheirReason() throws {
+        let scene = try Scene(), gateway6 = IPv6Address("fd00::1")!
+        scene.harness.control.setNameService(
+            NameService(
+                address: Self.gateway, address6: gateway6, hardware: Self.router, streams: scene.streamPort))
+        scene.harness.settle()
+        var datagram = Self.datagram(), segment = Self.segment()
+        datagram[20] = 0x20
+        segment[20] = 0x20
+        func fragment6(_ destination: IPv6Address, offset: UInt8, port: UInt8 = 53, next: UInt8 = 17) -> [UInt8] {
+            let payload: [UInt8] = [next, 0, 0, offset, 0, 0, 0, 1, 1, 1, 0, port, 0, 16, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]
+            return Self.router.bytes + mac(1).bytes + [0x86, 0xdd, 0x60, 0, 0, 0, 0, UInt8(payload.count), 44, 64]
+                + IPv6Address("fd00::2")!.bytes + destination.bytes + payload
+        }
+        let dropped = [
+            datagram, segment, Self.tagged(datagram, 0), fragment6(gateway6, offset: 1), fragment6(gateway6, offset: 0),
+            fragment6(gateway6, offset: 1, next: 6),
+        ]
+        for frame in dropped { try scene.guest.send(frame) }
+        scene.harness.settle()
+        #expect(scene.uplink.received().isEmpty && scene.harness.control.removeNameQuery() == nil)
+        #expect(scene.takenStreams() == 0 && scene.harness.counters(scene.guest).drops(.fragment) == dropped.count)
+        let passing = [
+            fragment6(gateway6, offset: 9), fragment6(gateway6, offset: 1, port: 54),
+            fragment6(IPv6Address("fd00::3")!, offset: 1),
+        ]
+        for frame in passing { try scene.guest.send(frame) }
+        scene.harness.settle()
+        #expect(scene.uplink.received() == passing)
+        // The NAT terminates TCP itself, and reassembles it.
+        scene.harness.control.setNameService(NameService(address: Self.gateway, hardware: Self.router))
+        scene.harness.settle()
+        try scene.guest.send(segment)
+        scene.harness.settle()
+        #expect(scene.uplink.received() == [segment])
     }
 
     @Test func queriesReachTheUplinkWithoutTheService() throws {

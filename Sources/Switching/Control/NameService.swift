@@ -30,15 +30,20 @@ package struct NameService: Equatable, BitwiseCopyable, Sendable {
 /// How a frame carries a DNS query.
 enum NameTransport: BitwiseCopyable {
     case datagram, stream
+    /// The first fragment of a datagram, or of a segment that the uplink does not reassemble.
+    case fragment
 
-    /// Returns nil for every frame that is not a whole packet to the service's port 53.
+    /// Returns nil for every frame that is no packet to the service's port 53, nor its first fragment.
     init?(of frame: RawSpan, to service: NameService) {
         guard
             let receiver = PacketReceiver(of: frame, to: service.address)
                 ?? PacketReceiver(of: frame, to6: service.address6), receiver.port == NameService.port
         else { return nil }
         switch receiver.protocolNumber {
-        case IPProtocol.udp: self = .datagram
+        case IPProtocol.udp: self = receiver.isFragment ? .fragment : .datagram
+        case IPProtocol.tcp where receiver.isFragment:
+            guard service.streams != nil else { return nil }
+            self = .fragment
         case IPProtocol.tcp: self = .stream
         default: return nil
         }

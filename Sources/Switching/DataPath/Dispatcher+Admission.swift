@@ -58,7 +58,8 @@ extension Dispatcher {
         }
     }
 
-    /// Passes a guest's query to the name service. Returns false for any other frame.
+    /// Passes a guest's query to the name service, and drops one in fragments: without its first one, nothing behind
+    /// the switch reassembles it. Returns false for any other frame.
     mutating func divertToNameService(
         _ context: FrameContext, _ service: NameService, _ batch: borrowing FrameBatch
     ) -> Bool {
@@ -75,6 +76,7 @@ extension Dispatcher {
             control.callers.record(source, at: PortNumber(context.ingress))
             guard let port = service.streams, ports.isAttached(port) else { return false }
             enqueue(context.index, context.isTagged ? .strip : .keep, for: port, batch)
+        case .fragment?: ports[context.ingress].counters.dropped(.fragment)
         case nil: return false
         }
         return true
@@ -84,8 +86,12 @@ extension Dispatcher {
     mutating func divertToBootService(
         _ context: FrameContext, _ service: BootService, _ batch: borrowing FrameBatch
     ) -> Bool {
-        guard isInServiceVLAN(context), service.takes(batch.bytes(of: batch[context.index])) else { return false }
-        enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
+        guard isInServiceVLAN(context) else { return false }
+        switch service.part(of: batch.bytes(of: batch[context.index])) {
+        case .whole?: enqueue(context.index, .keep, for: SwitchControl.servicePort, batch)
+        case .fragment?: ports[context.ingress].counters.dropped(.fragment)
+        case nil: return false
+        }
         return true
     }
 

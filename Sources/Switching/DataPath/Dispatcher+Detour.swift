@@ -146,7 +146,7 @@ extension Dispatcher {
 struct DropSnapshot: BitwiseCopyable {
     /// Reasons of frames that came in by the port; frames that leave are dropped as malformed, too.
     private static let ingressReasons: [DropReason] = [
-        .runt, .spoofed, .vlan, .isolated, .loop, .serving, .hidden, .tags, .malformed,
+        .runt, .spoofed, .vlan, .isolated, .loop, .serving, .hidden, .tags, .fragment, .malformed,
     ]
     private static let egressReasons: [DropReason] = [.queueFull, .unreachable, .oversize, .limited, .malformed]
 

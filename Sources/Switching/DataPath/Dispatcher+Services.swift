@@ -32,7 +32,7 @@ extension Dispatcher {
     /// The ring of the service that takes a frame.
     private func ring(for frame: RawSpan) -> ServiceFrameRing {
         if let names = settings.names, NameTransport(of: frame, to: names) == .datagram { return control.nameQueries }
-        if let boot = settings.boot, boot.takes(frame) { return control.bootRequests }
+        if let boot = settings.boot, boot.part(of: frame) == .whole { return control.bootRequests }
         if settings.hasRouter, frame.big16(at: EthernetHeader.Field.type) == EtherType.ipv6 {
             return control.routerRequests
         }

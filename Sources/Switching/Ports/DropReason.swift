@@ -29,4 +29,6 @@ package enum DropReason: Int, CaseIterable, Sendable {
     case tags
     /// Beyond the rate limit of the port.
     case limited
+    /// A request to the gateway's DNS or TFTP in fragments.
+    case fragment
 }
