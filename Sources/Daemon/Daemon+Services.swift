@@ -33,7 +33,10 @@ extension Daemon {
             dhcp.nameServers = addressing.answersDNS || names != nil ? [network.gateway] : []
         }
         let facts: HostFacts? =
-            isShared ? HostFacts(addressing, configuration, domain: names == nil ? nil : configuration.domain) : nil
+            isShared
+            ? HostFacts(
+                addressing, configuration, domain: names == nil ? nil : configuration.domain, hosts: names?.names.hosts)
+            : nil
         facts?.apply(to: &dhcp)
         names?.names.setIPv6(gateway: addressing.gatewayIPv6, addressing.network6)
         startRouter(addressing, facts, dhcp)

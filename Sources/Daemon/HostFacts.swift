@@ -15,15 +15,20 @@ final class HostFacts {
 
     private let resolvers: Resolvers
     private let domain: GuestDomain?
+    /// The host's `/etc/hosts`; nil if guests resolve no names here.
+    private let hosts: HostsFile?
     private let guests: GuestNetwork
     private let mtu: Int
     /// The index of the guests' TAP; nil if the MTU does not follow the path.
     private let tap: UInt32?
 
-    /// - Parameter domain: of guests' names; nil if they have none.
-    init(_ addressing: HostAddressing, _ configuration: Configuration, domain: GuestDomain?) {
+    /// - Parameters:
+    ///   - domain: of guests' names; nil if they have none.
+    ///   - hosts: answers guests; nil if nothing does.
+    init(_ addressing: HostAddressing, _ configuration: Configuration, domain: GuestDomain?, hosts: HostsFile?) {
         resolvers = Resolvers()
         self.domain = domain
+        self.hosts = hosts
         guests = addressing.network
         mtu = configuration.mtu
         // A user-mode NAT terminates TCP, and the host fragments longer datagrams.
@@ -38,6 +43,8 @@ final class HostFacts {
         dhcp.guestDomain = domain
         dhcp.domain = own.first ?? resolvers.domain
         dhcp.searchDomains = own + resolvers.search.filter { DNSName($0) != domain?.name }
+        hosts?.refresh()
+        dhcp.hostNames = hosts?.table.guestNames ?? [:]
         guard let tap else { return }
         let path = NetworkInterfaces.path(to: HostFirewallInspector.outside, from: guests.firstLease, input: tap)
         dhcp.mtu = UInt16(max(HostFacts.smallestMTU, min(mtu, path?.mtu ?? mtu)))

@@ -4,14 +4,19 @@ import Platform
 import Timing
 import Wire
 
-/// The names that the proxy answers by itself: those of guests, then those of the host's `/etc/hosts`. Every query
-/// passes here before it is forwarded.
+/// The names that the proxy answers by itself. Every query passes here before it is forwarded.
+///
+///     name                       answered by
+///     gateway, host              the zone
+///     another bare name          the host's `/etc/hosts`, else the zone: a guest cannot take such a name
+///     any other                  the zone; `/etc/hosts` if the zone has no such name
 package final class LocalNames {
     /// Seconds for which clients may cache an answer, because names and addresses change with leases.
     private static let timeToLive: UInt32 = 10
 
     private var zone: GuestZone?
-    private let hosts: HostsFile
+    /// The host's `/etc/hosts`.
+    package let hosts: HostsFile
     /// The guests; nil if there is none, as without a DHCP server.
     package weak var directory: (any GuestDirectory)?
 
@@ -28,7 +33,17 @@ package final class LocalNames {
     }
 
     /// Whether the question is about a name of a guest, whatever names a policy allows.
-    func owns(_ question: DNSQuestion) -> Bool { zone?.answer(question, directory) != nil }
+    func owns(_ question: DNSQuestion) -> Bool {
+        hostsAnswer(toBare: question) == nil && zone?.answer(question, directory) != nil
+    }
+
+    /// The answer of `/etc/hosts` to a question about a name without a domain; nil for any other question, and if the
+    /// file does not have the name.
+    private func hostsAnswer(toBare question: DNSQuestion) -> LocalAnswer? {
+        guard question.name.labels.count == 1, zone?.isGateway(question.name.labels[0]) != true else { return nil }
+        hosts.refresh()
+        return hosts.table.answer(question)
+    }
 
     /// The response to `query`, whose question is `question`; nil if a resolver of the host answers.
     func response(to query: [UInt8], _ question: DNSQuestion, over transport: DNSTransport) -> [UInt8]? {
@@ -60,6 +75,7 @@ package final class LocalNames {
     }
 
     private func answer(_ question: DNSQuestion) -> LocalAnswer? {
+        if let given = hostsAnswer(toBare: question) { return given }
         let own = zone?.answer(question, directory)
         guard own == nil || own == .noSuchName else { return own }
         hosts.refresh()

@@ -111,6 +111,58 @@ private let second = TimeAmount.seconds(1)
         #expect(address("db") == nil)
     }
 
+    /// A guest does not get a name of the host's `/etc/hosts`, unless that gives it the guest's address, or a
+    /// reservation fixes it.
+    @Test func namesOfTheHostAreNotGiven() {
+        let fixed = AddressReservation(hardware: mac(9), address: ip(9), name: GuestName("db")!)
+        let before = Lease(
+            address: ip(7), client: ClientIdentity(hardware: mac(7)), hardware: mac(7), hostName: "six",
+            name: GuestName("six"), expires: .distantPast + 2000 * second)
+        func name(_ text: String) -> GuestName { GuestName(text)! }
+        var harness = DHCPHarness(leases: [before], reservations: [fixed]) {
+            $0.hostNames = [
+                name("nas"): [IPv4Address("192.0.2.5")!], name("six"): [], name("web"): [ip(3), ip(4)],
+                name("db"): [ip(1)],
+            ]
+        }
+        #expect(harness.names.isEmpty, "nor one from before a restart")
+        harness.lease(mac(1)) { $0[.hostName] = Array("NAS".utf8) }
+        harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        harness.lease(mac(9))
+        #expect(harness.names == ["web": ip(3), "db": ip(9)])
+        let reason = "the name NAS that it sends: it is in the host's /etc/hosts"
+        #expect(harness.outbox.notes.contains { $0.text.hasSuffix(reason) })
+        // The file has changed.
+        harness.server.configuration.hostNames = [name("web"): []]
+        harness.lease(mac(1)) { $0[.hostName] = Array("nas".utf8) }
+        harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) }
+        #expect(harness.names == ["nas": ip(2), "db": ip(9)])
+    }
+
+    /// The log has the name that a guest gets, whichever option it sends, and names the one that it does not get.
+    @Test func newLeaseIsLoggedWithItsName() {
+        let fixed = AddressReservation(hardware: mac(9), address: ip(9), name: GuestName("nas")!)
+        let reserved = "it is reserved", form = "a name has letters, digits and hyphens"
+        let cases: [(Naming, String)] = [
+            (Naming("Web.lan"), " (web)"), (Naming(fqdn: [4, 0, 0] + label("Web") + label("lan") + [0]), " (web)"),
+            (Naming("db", fqdn: [0, 0, 0] + Array("web.lan".utf8)), " (web)"), (Naming(), ""), (Naming(""), ""),
+            (Naming("WPAD.lan"), ", without the name WPAD.lan that it sends: \(reserved)"),
+            (Naming("a_b"), ", without the name a_b that it sends: \(form)"),
+            (Naming(fqdn: [4, 0, 0] + label("host") + [0]), ", without the name host that it sends: \(reserved)"),
+            (Naming("nas"), ", without the name nas that it sends: another guest has it"),
+            (Naming("a\nb\u{1b}[31m"), ", without the name ab[31m that it sends: \(form)"),
+        ]
+        for (naming, text) in cases {
+            var harness = DHCPHarness(reservations: [fixed])
+            harness.lease(mac(1)) { naming.put(in: &$0) }
+            let notes = harness.outbox.notes.map(\.text).filter { $0.hasPrefix("lease ") }
+            #expect(notes == ["lease \(ip(2)) to \(mac(1))\(text)"], "\(naming.testDescription)")
+        }
+        var harness = DHCPHarness(reservations: [fixed])
+        harness.lease(mac(9)) { $0[.hostName] = Array("other".utf8) }
+        #expect(harness.outbox.notes.contains { $0.text == "lease \(ip(9)) to \(mac(9)) (nas)" })
+    }
+
     @Test func fixedNameIsSentToItsGuest() {
         let fixed = AddressReservation(hardware: mac(1), address: ip(9), name: GuestName("web")!)
         var harness = DHCPHarness(reservations: [fixed])

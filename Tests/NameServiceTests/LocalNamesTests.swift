@@ -216,23 +216,42 @@ private struct Response {
         #expect(other?.bytes == nil)
     }
 
-    @Test func hostsFileAnswersAfterGuests() throws {
+    /// A guest does not take a bare name that the host's administrator has given.
+    @Test func hostsFilePrecedesBareNamesOfGuests() throws {
         try Files.replace(
             folder.file("hosts"),
             Array(
                 """
-                192.0.2.5 web nas.lan nas static.vm.internal
+                192.0.2.5 web nas.lan nas static.vm.internal gateway host
                 192.168.105.9 static2.vm.internal
 
                 """.utf8))
-        func addresses(_ name: String) throws -> [String]? {
-            try response(name)?.addresses
+        func addresses(_ name: String, _ type: UInt16 = DNSType.a) throws -> [String]? {
+            try response(name, type)?.addresses
         }
         #expect(try addresses("nas") == ["192.0.2.5"])
-        #expect(try addresses("web") == ["192.168.105.7"], "a guest's name is the guest's")
+        #expect(try addresses("web") == ["192.0.2.5"] && addresses("WEB", DNSType.aaaa) == [])
+        #expect(try addresses("web.vm.internal") == ["192.168.105.7"], "with the domain it is the guest's")
         #expect(try addresses("static.vm.internal") == ["192.0.2.5"])
+        #expect(try addresses("gateway") == ["192.168.105.1"] && addresses("host") == ["192.168.105.1"])
         let reverse = try response("9.105.168.192.in-addr.arpa", DNSType.pointer)
         #expect(reverse?.answers == 1)
+        // A policy of names exempts names of guests, and not those of the file.
+        func owns(_ name: String) -> Bool { names.owns(DNSQuestion(name: DNSName(name)!, type: DNSType.a)) }
+        #expect(!owns("web") && !owns("nas") && owns("web.vm.internal") && owns("gateway"))
+        try Files.replace(folder.file("hosts"), [])
+        let fresh = LocalNames(zone: GuestZone(.standard, network), hosts: HostsFile(path: folder.file("hosts")))
+        fresh.directory = guests
+        #expect(fresh.owns(DNSQuestion(name: DNSName("web")!, type: DNSType.a)))
+    }
+
+    @Test func bareNamesOfTheFileAreGuestNames() {
+        let table = HostsTable(
+            parsing: Array("192.0.2.5 Nas nas.lan\n192.0.2.6 nas\n2001:db8::1 six\n127.0.1.1 own\n10.0.0.1 a_b\n".utf8))
+        #expect(
+            table.guestNames == [
+                GuestName("nas")!: [IPv4Address("192.0.2.5")!, IPv4Address("192.0.2.6")!], GuestName("six")!: [],
+            ])
     }
 
     @Test func longAnswerIsTruncatedOverUDPOnly() throws {

@@ -6,15 +6,21 @@ import Wire
 struct ClientName {
     /// Nil if the client sent a text that is no valid name.
     let guest: GuestName?
+    /// What the client sent, for messages and the lease file: the visible characters of ASCII in the text that `guest`
+    /// is from, or else of the first text.
+    let text: String
 
     /// Reads the client FQDN option (RFC 4702), and the host name option (RFC 2132 section 3.14) if there is no
     /// usable FQDN. The name is the first label of a qualified name.
     /// - Returns: nil if the client sends neither option.
     init?(_ message: DHCPv4Message) {
         guard message[.clientFQDN] != nil || message[.hostName] != nil else { return nil }
-        guest =
-            message[.clientFQDN].flatMap(ClientName.firstLabel(ofFQDN:)).flatMap(ClientName.name)
-            ?? message[.hostName].flatMap(ClientName.name)
+        let qualified = message[.clientFQDN].flatMap(ClientName.firstLabel(ofFQDN:))
+        let texts = [qualified, message[.hostName]].compactMap(\.self)
+        let used = texts.first { ClientName.name($0) != nil } ?? texts.first ?? []
+        guest = ClientName.name(used)
+        let visible = used.prefix(GuestName.maximumLength).filter { (0x21...0x7e).contains($0) }
+        text = String(decoding: visible, as: UTF8.self)
     }
 
     /// The first label of a domain name in ASCII. Trailing zero octets are ignored (RFC 2132 section 2).

@@ -40,6 +40,9 @@ package struct DHCPConfiguration: Equatable, Sendable {
     package var boot: BootFiles?
     /// The domain in which a guest's name exists; nil if guests have no names.
     package var guestDomain: GuestDomain?
+    /// Names that the host's `/etc/hosts` gives to these addresses. A guest with another address does not get such a
+    /// name, unless a reservation fixes it.
+    package var hostNames: [GuestName: [IPv4Address]] = [:]
     /// What offers to the detectors of other servers of this program contain; nil if the server does not yield to them.
     package var claim: DHCPServerClaim?
 

@@ -38,9 +38,9 @@ extension DHCPServer {
         return table.name(of: hardware, now: now)
     }
 
-    /// The name that the client gets with `lease`: the one that is fixed for it, else the one that it sends, if no
-    /// other client holds that, or the one that it holds, if it sends none. A name that is not fixed belongs to the
-    /// first client that has a running lease with it.
+    /// The name that the client gets with `lease`: the one that is fixed for it, else the one that it sends, if neither
+    /// another client nor the host's `/etc/hosts` has that, or the one that it holds, if it sends none. A name that is
+    /// not fixed belongs to the first client that has a running lease with it.
     mutating func heldName(
         of message: DHCPv4Message, with lease: Lease, at port: ClientPort, now: Instant, into outbox: inout Outbox
     ) -> GuestName? {
@@ -51,7 +51,7 @@ extension DHCPServer {
         // Another guest may send messages with this client's addresses, until the client's own port is gone.
         if table.isElsewhere(lease.address, than: port) { return before?.name }
         guard let sent = ClientName(message) else { return before?.name }
-        guard let name = sent.guest else { return nil }
+        guard let name = sent.guest, !isHosts(name, but: lease.address) else { return nil }
         let holder: MACAddress
         if let fixed = fixedNames.reservation(name) {
             holder = fixed.hardware
@@ -69,11 +69,31 @@ extension DHCPServer {
         return nil
     }
 
-    /// A lease from before a restart: without its name, if a reservation now fixes that for another guest.
-    func restored(_ lease: Lease) -> Lease {
-        guard let name = lease.name, let fixed = fixedNames.reservation(name), fixed.hardware != lease.hardware else {
-            return lease
+    /// The name of a new lease for the log, and the one that the client sends and does not get.
+    func naming(_ lease: Lease, _ sent: ClientName?) -> String {
+        if let name = lease.name { return " (\(name))" }
+        guard let sent, !sent.text.isEmpty else { return "" }
+        let reason: String
+        if let name = sent.guest {
+            reason = isHosts(name, but: lease.address) ? "it is in the host's /etc/hosts" : "another guest has it"
+        } else {
+            let isReserved = GuestName.isReserved(sent.text.prefix { $0 != "." })
+            reason = isReserved ? "it is reserved" : "a name has letters, digits and hyphens"
         }
+        return ", without the name \(sent.text) that it sends: \(reason)"
+    }
+
+    /// Whether the host's `/etc/hosts` gives a name to other addresses.
+    private func isHosts(_ name: GuestName, but address: IPv4Address) -> Bool {
+        configuration.hostNames[name].map { !$0.contains(address) } ?? false
+    }
+
+    /// A lease from before a restart: without its name, if a reservation now fixes that for another guest, or the host
+    /// has it.
+    func restored(_ lease: Lease) -> Lease {
+        guard let name = lease.name else { return lease }
+        let isOthers = fixedNames.reservation(name).map { $0.hardware != lease.hardware }
+        guard isOthers ?? isHosts(name, but: lease.address) else { return lease }
         var lease = lease
         lease.name = nil
         return lease

@@ -130,19 +130,16 @@ extension DHCPServer {
             countNewClient(applicant.port, now)
         }
         let isNew = table.lease(on: address)?.client != applicant.client
-        let name =
-            message[.hostName].map {
-                String(decoding: $0.prefix(63).filter { (0x21...0x7e).contains($0) }, as: UTF8.self)
-            } ?? ""
+        let sent = ClientName(message)
         var lease = Lease(
-            address: address, client: applicant.client, hardware: message.clientHardware, hostName: name,
+            address: address, client: applicant.client, hardware: message.clientHardware, hostName: sent?.text ?? "",
             expires: now + .seconds(Int64(seconds)))
         lease.name = heldName(of: message, with: lease, at: applicant.port, now: now, into: &outbox)
         table.commit(lease, presence: .at(applicant.port))
         conflictDetector.noteLease(address)
         outbox.changes.append(lease)
         if isNew {
-            outbox.note(.info, "lease \(address) to \(message.clientHardware)\(name.isEmpty ? "" : " (\(name))")")
+            outbox.note(.info, "lease \(address) to \(message.clientHardware)\(naming(lease, sent))")
         }
         var reply = DHCPReply(.ack, to: message, configuration)
         reply.grant(address, seconds: seconds)

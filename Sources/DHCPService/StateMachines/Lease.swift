@@ -36,7 +36,7 @@ package struct Lease: Equatable, Sendable {
     package var client: ClientIdentity
     /// The client's hardware address.
     package var hardware: MACAddress
-    /// The host name that the client sent (option 12); empty if none.
+    /// The name that the client sent (option 81, else 12), valid or not; empty if none.
     package var hostName: String
     /// The name that the client holds: no two active leases have the same name. Nil if the client sent none, one that
     /// is no valid name, or one that another client holds.

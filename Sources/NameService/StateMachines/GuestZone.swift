@@ -91,13 +91,16 @@ package struct GuestZone: Sendable {
 
     /// The records of addresses; nil if no guest has the name.
     private func addresses(of label: [UInt8], _ directory: (any GuestDirectory)?) -> [DNSRecord]? {
-        if GuestZone.gatewayLabels.contains(label) { return [DNSRecord(guests.gateway)] }
+        if isGateway(label) { return [DNSRecord(guests.gateway)] }
         // A label that is no UTF-8 becomes a text that is no name.
         guard let name = GuestName(String(decoding: label, as: UTF8.self)), let address = directory?.address(of: name)
         else { return nil }
         let address6 = network6.flatMap { directory?.address6(of: name, in: $0) }
         return [DNSRecord(address)] + (address6.map { [DNSRecord($0)] } ?? [])
     }
+
+    /// Whether a label is a name of the gateway.
+    func isGateway(_ label: [UInt8]) -> Bool { GuestZone.gatewayLabels.contains(label) }
 
     private func isOwn(_ address: DNSReverseName.Address) -> Bool {
         switch address {

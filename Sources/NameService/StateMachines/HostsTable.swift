@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Wire
 
 /// The contents of `/etc/hosts` (hosts(5)), as far as they concern guests: addresses of the host itself are left out,
@@ -25,6 +26,7 @@ package struct HostsTable: Equatable, Sendable {
                 add(address, name)
             }
         }
+        collectGuestNames()
     }
 
     /// Names with at least one address.
@@ -59,6 +61,19 @@ package struct HostsTable: Equatable, Sendable {
     private static func name(_ word: ArraySlice<UInt8>) -> DNSName? {
         let isPlain = word.allSatisfy { (0x21...0x7e).contains($0) }
         return isPlain ? DNSName(String(decoding: word, as: UTF8.self)) : nil
+    }
+
+    /// IPv4 addresses of the names without a domain that a guest could have; none for a name with IPv6 addresses only.
+    package private(set) var guestNames: [GuestName: [IPv4Address]] = [:]
+
+    private mutating func collectGuestNames() {
+        for (name, found) in addresses where name.labels.count == 1 {
+            guard let guest = GuestName(String(decoding: name.labels[0], as: UTF8.self)) else { continue }
+            guestNames[guest] = found.compactMap { address -> IPv4Address? in
+                guard case .ipv4(let address) = address else { return nil }
+                return address
+            }
+        }
     }
 
     /// The answer to a question; nil if the table has no record of the name, or the question is for other types than
