@@ -58,7 +58,8 @@ struct EgressLog {
     /// Logs how many refusals were not logged since the last call.
     mutating func end(label: (MACAddress) -> String?) {
         for (hardware, guest) in guests where guest.further > 0 {
-            logger.notice("egress refused: \(guest.further) further times to \(EgressLog.name(hardware, label))")
+            let times = guest.further == 1 ? "once more" : "\(guest.further) further times"
+            logger.notice("egress refused: \(times) to \(EgressLog.name(hardware, label))")
         }
         (guests, logged) = ([:], 0)
     }

@@ -49,34 +49,3 @@ package struct ProxyServer: Equatable, Sendable {
         self.text = text
     }
 }
-
-/// Why a proxy has not connected.
-package enum ProxyFailure: Equatable, Sendable {
-    /// The system's error: the proxy itself cannot be reached.
-    case unreachable(Int32)
-    case timedOut
-    /// It has closed the connection.
-    case closed
-    /// Its answer is none of its protocol.
-    case malformed
-    case needsCredentials
-    /// It does not accept those that were given.
-    case credentials
-    /// The reply of SOCKS5, or the status of HTTP.
-    case refused(Int)
-
-    /// For a message, with the next step.
-    package func text(_ kind: ProxyServer.Kind) -> String {
-        switch self {
-        case .unreachable(let code): "\(SystemError(code: code, "connect")); check that it runs"
-        case .timedOut: "no answer in time; check that it runs, and reaches the destination"
-        case .closed: "it has closed the connection; check its log"
-        case .malformed: "its answer is not \(kind == .http ? "HTTP; try socks5://" : "SOCKS5; try http://")"
-        case .needsCredentials: "it needs a user and a password; use --proxy-credentials FILE"
-        case .credentials: "it does not accept the user and the password; check --proxy-credentials"
-        case .refused(let code) where kind == .http: "it refuses the destination (HTTP status \(code)); check its rules"
-        case .refused(2): "its rules refuse the destination; check them"
-        case .refused(let code): "it cannot connect to the destination (SOCKS5 reply \(code))"
-        }
-    }
-}

@@ -71,10 +71,8 @@ extension UserNAT {
     /// Pins that have not been removed.
     var pinCount: Int { read { gateway.pins.count } }
 
-    /// The last failure of the proxy since the last call, and how many there were.
-    func takeProxyFailures() -> (last: ProxyFailure, count: Int)? {
-        read { relay.takeProxyFailures() }
-    }
+    /// The failures of the proxy since the last call, and how many there were of each.
+    func takeProxyFailures() -> [(failure: ProxyFailure, count: Int)] { read { relay.takeProxyFailures() } }
 
     /// The refusals since the last call, with the names that have led to their addresses.
     func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) {

@@ -232,14 +232,16 @@ package final class UserUplink: Uplink {
             """)
     }
 
+    /// The message about one kind of failures in an interval.
+    static func text(_ failure: ProxyFailure, _ count: Int, of proxy: ProxyServer) -> String {
+        let connections = count == 1 ? "a connection" : "\(count) connections"
+        return "the proxy \(proxy.text) has not made \(connections) of guests: \(failure.text(proxy.kind))"
+    }
+
     private func reportProxy(_ proxy: ProxyServer) {
         proxyTimer = context.loop.schedule(after: UserUplink.proxyInterval) { [unowned self] in
-            if let (failure, count) = network.takeProxyFailures() {
-                context.logger.warning(
-                    """
-                    the proxy \(proxy.text) has not connected guests (\(count) connections in a second): \
-                    \(failure.text(proxy.kind))
-                    """)
+            for (failure, count) in network.takeProxyFailures() {
+                context.logger.warning("\(UserUplink.text(failure, count, of: proxy))")
             }
             reportProxy(proxy)
         }
@@ -280,8 +282,8 @@ package final class UserUplink: Uplink {
         let drops = NATDropReason.allCases.filter { network.dropped($0) > 0 }.map { "\(network.dropped($0)) \($0)" }
         let streams = network.streams
         return
-            "user-mode NAT: \(streams.count) TCP connections, \(streams.retransmissions) retransmissions, "
-            + (drops.isEmpty ? "nothing dropped" : "dropped " + drops.joined(separator: ", "))
+            "user-mode NAT: TCP connections: \(streams.count), retransmissions: \(streams.retransmissions), "
+            + (drops.isEmpty ? "nothing dropped" : "dropped: " + drops.joined(separator: ", "))
     }
 
     package func change(published given: [PublishedPort]) throws(ChangeRefusal) {

@@ -48,6 +48,8 @@ import Wire
             }
             var two = one
             #expect(feed(&two, [5, 4, 0, 1, 0], piece: piece) == .failed(.refused(4)))
+            two = one
+            #expect(feed(&two, [5, 0, 0, 9, 0], piece: piece) == .failed(.addressType(9)))
         }
     }
 
@@ -65,6 +67,12 @@ import Wire
         var without = handshake(.socks5)
         _ = without.begin()
         #expect(feed(&without, [5, 0xff]) == .failed(.needsCredentials))
+        var neither = handshake(.socks5, credentials: login)
+        _ = neither.begin()
+        #expect(feed(&neither, [5, 0xff]) == .failed(.noMethod))
+        var other = handshake(.socks5, credentials: login)
+        _ = other.begin()
+        #expect(feed(&other, [5, 1]) == .failed(.malformed))
         var unasked = handshake(.socks5)
         _ = unasked.begin()
         #expect(feed(&unasked, [5, 2]) == .failed(.malformed))
@@ -87,6 +95,10 @@ import Wire
         #expect(answer("HTTP/1.1 403 Forbidden\r\n\r\n") == .failed(.refused(403)))
         #expect(answer("SSH-2.0-x\r\n") == .failed(.malformed))
         #expect(answer("HTTP/1.1 2x0 OK\r\n\r\n") == .failed(.malformed))
+        for line in [
+            "HTTP/1.1 2000", "HTTP/1.1 2000 OK", "HTTP/1.1 20", "HTTP/1.1 +20 OK", "HTTP/1.x 200 OK", "HTTP/1.1200 OK",
+            "HTTP/1.1  200 OK", "HTTP/1.1 200\tOK",
+        ] { #expect(answer(line + "\r\n\r\n") == .failed(.malformed), "\(line)") }
         #expect(answer("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000)) == .failed(.malformed))
     }
 
@@ -95,12 +107,39 @@ import Wire
         _ = one.begin()
         #expect(feed(&one, Array("HTTP/1.1 200 OK\r\n\r\nSSH-2.0".utf8)) == .connected(Array("SSH-2.0".utf8)))
         var closed = handshake(.http)
-        for line in [
-            "HTTP/1.1 2000", "HTTP/1.1 2000 OK", "HTTP/1.1 20", "HTTP/1.1 +20 OK", "HTTP/1.x 200 OK", "HTTP/1.1200 OK",
-            "HTTP/1.1  200 OK", "HTTP/1.1 200\tOK",
-        ] { #expect(answer(line + "\r\n\r\n") == .failed(.malformed), "\(line)") }
         _ = closed.begin()
         #expect(closed.receive([]) == .failed(.closed))
+    }
+
+    /// Each failure has its cause and a next step.
+    @Test func failuresHaveDifferentTexts() {
+        let socks: [ProxyFailure] = (1...9).map { .refused($0) }
+        let http: [ProxyFailure] = [302, 400, 401, 403, 404, 418, 429, 500, 502, 503, 504].map { .refused($0) }
+        let common: [ProxyFailure] = [
+            .unreachable(Errno.refused), .timedOut, .closed, .malformed, .needsCredentials, .credentials, .noMethod,
+            .addressType(9),
+        ]
+        for (kind, failures) in [(ProxyServer.Kind.socks5, socks + common), (.http, http + common)] {
+            let texts = failures.map { $0.text(kind) }
+            let causes = Set(texts.map { $0.prefix { $0 != "(" && $0 != ";" } })
+            #expect(causes.count == texts.count, "\(texts)")
+            for text in texts { #expect(text.split(separator: ";").count == 2, "\(text)") }
+        }
+        let server = ProxyServer(.http, at: SocketAddress(IPv4Address("203.0.113.1")!, port: 80), text: "http://p:80")
+        #expect(
+            UserUplink.text(.refused(403), 1, of: server)
+                == "the proxy http://p:80 has not made a connection of guests: its rules refuse the destination "
+                + "(HTTP status 403); check them")
+        #expect(UserUplink.text(.closed, 2, of: server).contains("has not made 2 connections of guests: "))
+    }
+
+    @Test func eachKindOfFailureIsReported() throws {
+        var context = TCPContext(
+            output: GuestOutput(to: FrameRecorder(), mtu: 1500), mtu: 1500, memory: BufferBudget(limit: 1 << 16))
+        for code in [2, 5, 2] + Array(100..<200) { context.proxyFailed(.refused(code)) }
+        let taken = context.takeProxyFailures()
+        #expect(taken.count == 16 && taken[0].failure == .refused(2) && taken[0].count == 2)
+        #expect(context.takeProxyFailures().isEmpty)
     }
 
     @Test func randomAnswersEnd() {

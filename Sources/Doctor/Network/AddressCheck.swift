@@ -31,9 +31,10 @@ struct AddressCheck: HostCheck {
                 ShellText.command("vde_vmnet", "port", "disconnect", "\(ports[1])", "--network", socket))
         }
         if conflicts > 0 {
+            let times = conflicts == 1 ? "once" : "\(conflicts) times"
             found.append(
                 Self.warning(
-                    .addressConflict, "\(conflicts) times, a host has used an address that was to be leased",
+                    .addressConflict, "\(times), a host has used an address that was to be leased",
                     ShellText.command("vde_vmnet", "events", socket, "--only", "conflict")))
         }
         return found.isEmpty ? Self.ok("no address is used twice") : found

@@ -105,7 +105,7 @@ struct ProxyHandshake: Sendable {
         case .reply:
             guard received[0] == Socks.version else { return .failed(.malformed) }
             guard received[1] == 0 else { return .failed(.refused(Int(received[1]))) }
-            guard addressLength > 0 else { return .failed(.malformed) }
+            guard addressLength > 0 else { return .failed(.addressType(received[3])) }
             state = .address
             return .receive
         case .address: return .connected([])
@@ -119,6 +119,8 @@ struct ProxyHandshake: Sendable {
         static let version: UInt8 = 5
         static let noLogin: UInt8 = 0
         static let passwordLogin: UInt8 = 2
+        /// None of the methods that were offered.
+        static let noMethod: UInt8 = 0xff
         /// Up to the first byte of the address, which may be its length.
         static let replyStart = 5
         static let ipv4: UInt8 = 1
@@ -136,7 +138,8 @@ struct ProxyHandshake: Sendable {
             state = .login
             let user = Array(credentials.user.utf8), password = Array(credentials.password.utf8)
             return .send([1, UInt8(user.count)] + user + [UInt8(password.count)] + password)
-        default: return .failed(proxy.credentials == nil ? .needsCredentials : .credentials)
+        case Socks.noMethod: return .failed(proxy.credentials == nil ? .needsCredentials : .noMethod)
+        default: return .failed(.malformed)
         }
     }
 
@@ -198,9 +201,6 @@ struct ProxyHandshake: Sendable {
         }
     }
 
-    /// Bytes up to the empty line. A line may end with LF alone (RFC 9112 section 2.2).
-    private mutating func headLength() -> Int? {
-        while searched < received.count {
     /// The three digits of a status line, `HTTP/1.x NNN`, with a space or the end of the line behind it (RFC 9112
     /// section 4); nil for any other line.
     private func status(_ head: ArraySlice<UInt8>) -> Int? {
@@ -213,6 +213,9 @@ struct ProxyHandshake: Sendable {
 
     private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
 
+    /// Bytes up to the empty line. A line may end with LF alone (RFC 9112 section 2.2).
+    private mutating func headLength() -> Int? {
+        while searched < received.count {
             searched += 1
             guard received[searched - 1] == 0x0a else { continue }
             let line = received[lineStart..<searched - 1]

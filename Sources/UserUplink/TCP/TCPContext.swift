@@ -30,9 +30,10 @@ struct TCPContext {
     /// Connections that the policy has refused, until the owner takes them.
     var refused: [EgressRefusal] = []
 
-    /// The last failure of the proxy, and how many there were, until the owner takes them.
-    var proxyFailure: ProxyFailure?
-    var proxyFailures = 0
+    /// Failures of the proxy, and how many there were of each, until the owner takes them.
+    private(set) var proxyFailures: [ProxyFailure: Int] = [:]
+    /// A proxy that sends anything has no more kinds.
+    private static let maximumFailures = 16
 
     /// The last client of a published port that has not reached its guest, and how many there were, until the owner
     /// takes them.
@@ -54,8 +55,14 @@ struct TCPContext {
 
     /// Notes that the proxy has not connected a guest.
     mutating func proxyFailed(_ failure: ProxyFailure) {
-        proxyFailure = failure
-        proxyFailures += 1
+        guard proxyFailures.count < TCPContext.maximumFailures || proxyFailures[failure] != nil else { return }
+        proxyFailures[failure, default: 0] += 1
+    }
+
+    /// Takes the failures of the proxy, the most frequent first.
+    mutating func takeProxyFailures() -> [(failure: ProxyFailure, count: Int)] {
+        defer { if !proxyFailures.isEmpty { proxyFailures = [:] } }
+        return proxyFailures.map { (failure: $0.key, count: $0.value) }.sorted { $0.count > $1.count }
     }
 
     /// Appends a segment to the guests' output. Returns false if the guest's hardware address is not known.

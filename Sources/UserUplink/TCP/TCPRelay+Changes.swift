@@ -44,11 +44,7 @@ extension TCPRelay {
     }
 
     /// Hands over the failures of the proxy, and forgets them.
-    func takeProxyFailures() -> (last: ProxyFailure, count: Int)? {
-        guard let last = context.proxyFailure else { return nil }
-        defer { (context.proxyFailure, context.proxyFailures) = (nil, 0) }
-        return (last, context.proxyFailures)
-    }
+    func takeProxyFailures() -> [(failure: ProxyFailure, count: Int)] { context.takeProxyFailures() }
 
     /// The connections, `limit` at most.
     func keys(limit: Int) -> [FlowKey] {

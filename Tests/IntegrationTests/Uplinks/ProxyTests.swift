@@ -174,7 +174,7 @@ extension IntegrationTests {
                 #expect(!reached)
                 // A silent proxy has 30 seconds.
                 try eventually("a message: \(text)", within: 60) {
-                    log.output.contains("the proxy \(kind)://\(Self.address):1080 has not connected guests")
+                    log.output.contains("the proxy \(kind)://\(Self.address):1080 has not made ")
                         && log.output.contains(text)
                 }
                 #expect(!log.output.contains("secret") && !log.output.contains("user:other"))
