@@ -43,7 +43,7 @@ struct AddressOptions: ParsableArguments {
             the guest has this name and no other guest gets it (both tap and user only). May be repeated.
             """,
             valueName: "mac,ip[,ip6][,name]"))
-    var dhcpHost: [AddressReservation] = []
+    var dhcpHost: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -85,17 +85,21 @@ struct AddressOptions: ParsableArguments {
             valueName: "on|off"))
     var dnsCache: SwitchArgument?
 
+    /// Those that can be parsed; `apply` refuses others.
+    private var reservations: [AddressReservation] { dhcpHost.compactMap { AddressReservation($0) } }
+
     func note(in given: inout GivenOptions) {
+        let reservations = reservations
         given.note(.dhcp, dhcp != nil && dhcp != .off)
         given.note(.dhcpSystem, dhcp == .system)
         given.note(.dhcpOff, dhcp == .off)
         given.note(.ipv6, ipv6 != nil)
         given.note(.ipv6Kernel, ipv6?.choice == .kernel)
         given.note(.ipv6Off, ipv6?.choice == .off)
-        given.note(.dhcpHost6, dhcpHost.contains { $0.address6 != nil })
+        given.note(.dhcpHost6, reservations.contains { $0.address6 != nil })
         given.note(.disableDHCP, vmnetDisableDhcp)
         given.note(.dhcpHost, !dhcpHost.isEmpty)
-        given.note(.dhcpHostName, dhcpHost.contains { $0.name != nil })
+        given.note(.dhcpHostName, reservations.contains { $0.name != nil })
         if case .domain? = domain { given.note(.domain, true) }
         if case .off? = domain { given.note(.domainOff, true) }
         if case .at? = hostDns?.value { given.note(.hostDNS, true) }
@@ -115,8 +119,12 @@ struct AddressOptions: ParsableArguments {
                 """
             )
         }
-        for (index, one) in dhcpHost.enumerated() {
-            for other in dhcpHost[..<index] {
+        for text in dhcpHost {
+            if let reason = AddressReservation.refusal(of: text) { throw ValidationError("--dhcp-host: \(reason)") }
+        }
+        let reservations = reservations
+        for (index, one) in reservations.enumerated() {
+            for other in reservations[..<index] {
                 if let field = AddressOptions.sameField(one, other) {
                     throw ValidationError("--dhcp-host: \(one) and \(other) name the same \(field); leave one out")
                 }
@@ -128,7 +136,7 @@ struct AddressOptions: ParsableArguments {
                 throw ValidationError("--dhcp-host: \(reason)")
             }
         }
-        configuration.reservations = dhcpHost
+        configuration.reservations = reservations
         configuration.nameServers = dns
         configuration.cachesNames = dnsCache != .off
         configuration.ipv6 = ipv6?.choice ?? .automatic
@@ -158,9 +166,5 @@ struct AddressOptions: ParsableArguments {
 }
 
 extension NameServer: ExpressibleByArgument {
-    package init?(argument: String) { self.init(argument) }
-}
-
-extension AddressReservation: ExpressibleByArgument {
     package init?(argument: String) { self.init(argument) }
 }

@@ -28,7 +28,7 @@ struct LeaseOptions: ParsableArguments {
             (default: 30m)
             """,
             valueName: "time"))
-    var leaseTime: DurationArgument?
+    var leaseTime: String?
 
     @Flag(
         help:
@@ -74,7 +74,7 @@ struct LeaseOptions: ParsableArguments {
                 throw ValidationError("--dhcp-option: \(error)")
             }
         }
-        configuration.leaseTime = leaseTime?.seconds
+        configuration.leaseTime = try leaseTime.map { try DurationArgument($0, option: "--lease-time").seconds }
         configuration.withholdsRouter = noRouter
         if noRouter, configuration.guestOptions.contains(where: { $0.code == 3 }) {
             throw ValidationError("--dhcp-option router does not go with --no-router: leave one of them out")

@@ -220,10 +220,11 @@ enum OptionRules {
             return ValidationError(
                 "\(name) does not go with \(narrowing.rawValue): no uplink has both (\(rule.reason))")
         }
-        guard given.uplink == .auto else {
-            return ValidationError("\(name) does not go with --uplink \(given.uplink.rawValue): \(rule.reason)")
-        }
         let kinds = Configuration.UplinkKind.allCases.filter(able.contains).map { "--uplink \($0.rawValue)" }
+        guard given.uplink == .auto else {
+            return ValidationError(
+                "\(name) does not go with --uplink \(given.uplink.rawValue): \(rule.reason); use \(list(kinds))")
+        }
         return ValidationError("\(name) needs \(list(kinds)): \(rule.reason)")
     }
 }
@@ -352,10 +353,10 @@ extension OptionRules {
             because: "guests cannot reach a DHCP server of the host through a user-mode NAT"),
         OptionRule(
             .egress, .egressLog, .allow, .denyPrivate, condition: .uplinks([.tap, .user]),
-            because: "only these uplinks can restrict egress"),
+            because: "only the uplinks tap and user restrict egress"),
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .uplinks([.tap, .user]),
-            because: "only with these uplinks vde_vmnet answers guests' DNS queries"),
+            because: "only with the uplinks tap and user vde_vmnet answers guests' DNS queries"),
         OptionRule(
             .ipv6, condition: .uplinks([.tap, .user]),
             because: "vmnet.framework itself gives guests IPv6; its prefix is --vmnet-nat66-prefix"),

@@ -144,14 +144,11 @@ struct PolicyOptions: ParsableArguments {
         configuration.logsRefusals = egressLog
         configuration.egress.deniesPrivate = deny == .private
         configuration.egress.allowed = try allow.map { text in
-            guard let destination = AllowedDestination(text) else {
-                throw ValidationError(
-                    """
-                    --allow: '\(text)' is not CIDR[:PORT] or NAME[:PORT], such as 203.0.113.0/24:443, \
-                    [2001:db8::]/32:443, github.com:443 or '*.debian.org'
-                    """)
+            do throws(AllowedDestination.Refusal) {
+                return try AllowedDestination.parse(text)
+            } catch {
+                throw ValidationError("--allow: \(error)")
             }
-            return destination
         }
         if let proxy {
             configuration.proxy = try ProxyConfiguration(option: proxy)

@@ -111,6 +111,14 @@ extension Daemon {
     }
 
     private func beginEgressLog() {
+        let egress = configuration.egress
+        if !egress.isDenying && !egress.deniesPrivate {
+            logger.warning(
+                """
+                the log of refusals has little to show, because guests may connect to every destination beyond the \
+                host; use --egress deny with --allow, or --deny private
+                """)
+        }
         egressLog = EgressLog(logger: logger)
         uplink?.setRefusalReports(true)
         scheduleRefusals()

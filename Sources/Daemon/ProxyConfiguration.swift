@@ -48,26 +48,45 @@ package struct ProxyConfiguration: Equatable, Sendable {
         do throws(SystemError) {
             let file = try Files.openForCaller(path)
             let status = try file.status()
-            guard status.kind == .regular else { throw SystemError(code: Errno.invalid, "read", path) }
+            guard status.kind == .regular else {
+                throw SystemError(code: status.kind == .directory ? Errno.isDirectory : Errno.invalid, "read", path)
+            }
             if status.mode & 0o077 != 0 {
                 logger.warning(
                     "--proxy-credentials: other users have rights to \(path), which has a password; chmod 600 \(path)")
             }
             bytes = try file.readAll(limit: longestFile)
         } catch {
-            throw ExitError(.noInput, "--proxy-credentials: \(error); give a readable file")
+            throw ExitError(
+                .noInput, "--proxy-credentials: \(error); give a readable file with USER:PASSWORD in its first line")
         }
-        let line = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
+        let line = Array(bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") })
+        if let fault = fault(of: line) {
+            throw ExitError(
+                .usage,
+                """
+                --proxy-credentials: the first line of \(path) \(fault); write USER:PASSWORD, with 1 to 255 bytes for \
+                each
+                """)
+        }
         let colon = line.firstIndex(of: UInt8(ascii: ":")) ?? line.endIndex
         guard
             let credentials = ProxyServer.Credentials(
                 user: String(decoding: line[..<colon], as: UTF8.self),
                 password: String(decoding: line[colon...].dropFirst(), as: UTF8.self))
-        else {
-            throw ExitError(
-                .usage,
-                "--proxy-credentials: the first line of \(path) is not USER:PASSWORD, with 1 to 255 bytes for each")
-        }
+        else { throw ExitError(.usage, "--proxy-credentials: the first line of \(path) is not USER:PASSWORD") }
         return credentials
+    }
+
+    /// What is wrong with a line; nil for `USER:PASSWORD`. The message does not show the line.
+    static func fault(of line: [UInt8]) -> String? {
+        if line.isEmpty { return "is empty" }
+        if line.contains(where: { $0 < 0x20 || $0 == 0x7f }) { return "has a control character" }
+        guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return "has no colon" }
+        if !String(decoding: line, as: UTF8.self).utf8.elementsEqual(line) { return "is not UTF-8" }
+        let lengths = 1...255
+        if !lengths.contains(colon) { return "has a user of \(colon) bytes" }
+        let password = line.count - colon - 1
+        return lengths.contains(password) ? nil : "has a password of \(password) bytes"
     }
 }

@@ -44,6 +44,33 @@ package struct AddressReservation: Hashable, Sendable {
         self.init(hardware: hardware, address: address, address6: address6, name: name)
     }
 
+    /// Why a text is not of the forms above: the cause and the next step. Nil for one that is.
+    package static func refusal(of text: some StringProtocol) -> String? {
+        if AddressReservation(text) != nil { return nil }
+        let form = "write MAC,IP[,IP6][,NAME], such as 52:54:00:00:00:01,192.168.105.10,web"
+        let parts = text.split(separator: ",", omittingEmptySubsequences: false)
+        guard (2...4).contains(parts.count) else { return "'\(text)' has \(parts.count) parts; \(form)" }
+        guard let hardware = MACAddress(parts[0]), !hardware.isGroup, hardware != .zero else {
+            return "'\(parts[0])' is not the hardware address of a guest; \(form)"
+        }
+        guard let address = IPv4Address(parts[1]), address != .any, !address.isLoopback,
+            !address.isMulticastOrBroadcast
+        else { return "'\(parts[1])' is not an IPv4 address that a guest can have; \(form)" }
+        for part in parts[2...] {
+            if let six = IPv6Address(part) {
+                if !isGuests(six) { return "'\(part)' is not an IPv6 address that a guest can have, such as ::10" }
+            } else if GuestName.isReserved(part) {
+                return "the name '\(part)' is reserved, because it is the host's or a service's; choose another"
+            } else if GuestName(part) == nil {
+                return """
+                    '\(part)' is not the name of a guest: one label of letters, digits and hyphens, at most 63 and \
+                    not only digits
+                    """
+            }
+        }
+        return "'\(text)' has two names or two IPv6 addresses; \(form)"
+    }
+
     /// Whether a guest can have an address: neither the network's own nor its gateway's, nor that of a link or a group.
     private static func isGuests(_ address: IPv6Address) -> Bool {
         address.low > 1 && !address.isLinkLocal && !address.isMulticast

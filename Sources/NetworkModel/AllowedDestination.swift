@@ -58,7 +58,7 @@ package struct AllowedDestination: Hashable, Sendable {
         network.contains(address) && (self.port == nil || self.port == port)
     }
 
-    /// Parses the form above; nil for any other text.
+    /// Parses the form above; nil for any other text. `AllowedDestination.parse` has the reason.
     package init?(_ text: String) {
         if let named = AllowedDestination.named(text) {
             self = named
@@ -123,7 +123,7 @@ package struct AllowedDestination: Hashable, Sendable {
         return AllowedDestination(pattern, port: port)
     }
 
-    private static func number(_ text: Substring) -> Int? {
+    static func number(_ text: Substring) -> Int? {
         guard (1...5).contains(text.utf8.count),
             text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) })
         else { return nil }

@@ -105,7 +105,10 @@ package struct GuestOption: Hashable, Sendable {
         }
         if format == .text { return try characters(text[...], called: name) }
         guard let bytes = format.bytes(of: text) else {
-            throw Refusal("the value '\(text)' of \(name) is not \(format.description)")
+            throw Refusal("the value '\(text)' of \(name) is not \(format.description)\(format.hint(text))")
+        }
+        if format == .addresses, let useless = format.uselessAddress(in: text) {
+            throw Refusal("\(useless) of \(name) is no server's address that guests reach; give another one")
         }
         return bytes
     }

@@ -68,6 +68,28 @@ package enum GuestOptionFormat: Sendable {
         }
     }
 
+    /// Of a list of addresses, the first at which guests find no server: none, their own loopback, or a group; nil if
+    /// there is none. `hex:` takes any bytes.
+    func uselessAddress(in text: String) -> IPv4Address? {
+        text.split(separator: ",").compactMap { IPv4Address($0) }.first { address in
+            address == .any || address.isLoopback || address.isMulticastOrBroadcast
+        }
+    }
+
+    /// The network that a text with host bits means, for a message; empty if it has another fault.
+    func hint(_ text: String) -> String {
+        guard self == .routes else { return "" }
+        for part in text.split(separator: ",") {
+            let network = part.split(separator: "/", omittingEmptySubsequences: false)
+            guard network.count == 2, let base = IPv4Address(network[0]), let length = UInt8(network[1]), length <= 32,
+                IPv4Network(part) == nil
+            else { continue }
+            let meant = IPv4Network(containing: base, prefixLength: Int(length))
+            return "; \(part) is an address within \(meant), so write \(meant), or \(base)/32 for the address alone"
+        }
+        return ""
+    }
+
     /// A name with at least one label, of letters, digits, hyphens and underscores.
     private static func domain(_ text: Substring) -> DNSName? {
         guard let name = DNSName(String(text)), !name.labels.isEmpty else { return nil }

@@ -18,7 +18,7 @@ package final class BootDirectory {
         do throws(SystemError) {
             let directory = try Files.openForCaller(path)
             guard try directory.status().kind == .directory else {
-                throw SystemError(code: Errno.invalid, "open", path)
+                throw SystemError(code: Errno.notDirectory, "open", path)
             }
             opener = try FileOpener(directory)
         } catch {
@@ -39,12 +39,19 @@ package final class BootDirectory {
             throw ExitError(.noInput, "--boot: \(error); give the path of a file")
         }
         guard code != 0 else { return }
-        let error = SystemError(code: -code, "open", "\(path)/\(name)")
-        throw ExitError(
-            .noInput,
-            error.code == Errno.tooManyLinks
-                ? "--boot: \(path)/\(name) is or passes a symbolic link, and guests load files without links only; "
-                    + "give the file itself"
-                : "--boot: \(error); give a regular file that you can read")
+        let whole = path == "/" ? "/\(name)" : "\(path)/\(name)"
+        let error = SystemError(code: -code, "open", whole)
+        let status = try? Files.status(whole)
+        let isOther = status.map { $0.kind != .regular && $0.kind != .link } ?? false
+        let text =
+            switch error.code {
+            case Errno.tooManyLinks:
+                "\(whole) is or passes a symbolic link, and guests load files without links only; give the file itself"
+            case Errno.isDirectory: "\(whole) is a directory; give a file in it"
+            case Errno.accessDenied where isOther: "\(whole) is no regular file but a pipe or device; give a file"
+            case Errno.noEntry, Errno.notDirectory: "\(error); give the path of a file that exists"
+            default: "\(error); give a regular file that you can read"
+            }
+        throw ExitError(.noInput, "--boot: \(text)")
     }
 }

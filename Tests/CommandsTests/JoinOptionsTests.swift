@@ -130,7 +130,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(try configuration("--uplink", "user", "--host-loopback", "v").egress.opensHostLoopback)
         #expect(try configuration("v").egress == EgressPolicy())
         #expect(refusal("--allow", "203.0.113.0/24", "v")?.contains("--allow needs --egress deny") == true)
-        #expect(refusal("--egress", "deny", "--allow", "nonsense", "v")?.contains("'nonsense' is not CIDR") == true)
+        #expect(refusal("--egress", "deny", "--allow", "nonsense", "v")?.contains("'nonsense' has one label") == true)
         #expect(
             refusal("--egress", "deny", "--vmnet-mode", "host", "v")?.contains(
                 "--egress does not go with --vmnet-mode host") == true)

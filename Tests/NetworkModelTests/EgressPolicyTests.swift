@@ -99,6 +99,32 @@ import Wire
     ])
     func otherTextsAreRejected(text: String) { #expect(AllowedDestination(text) == nil) }
 
+    /// Each text that is no destination, or is never reached, is refused with its cause and a next step.
+    @Test func refusalsHaveCauses() {
+        func refusal(_ text: String) -> String? {
+            do throws(AllowedDestination.Refusal) {
+                _ = try AllowedDestination.parse(text)
+                return nil
+            } catch {
+                return error.description
+            }
+        }
+        for (text, cause) in [
+            ("com", "one label"), ("COM:443", "one label"), ("*.com", "top-level domain"), ("*", "every name"),
+            ("*:443", "every name"), ("www.*.com", "labels in front"), ("*a.example", "labels in front"),
+            ("b\u{fc}cher.example:443", "xn--"), ("localhost", "--host-loopback"), ("Localhost:80", "--host-loopback"),
+            ("http://a.example", "is a URL"), ("a.example:x", "is not CIDR"), ("", "is not CIDR"), ("1", "is not CIDR"),
+            ("[::1]:443", "never reached"), ("127.0.0.1:80", "never reached"), ("127.0.0.0/8", "never reached"),
+            ("169.254.169.254", "never reached"), ("0.0.0.0", "never reached"), ("224.0.0.0/4", "never reached"),
+            ("255.255.255.255", "never reached"), ("fe80::/10", "never reached"), ("[ff02::1]", "never reached"),
+            ("[::ffff:10.0.0.1]:80", "never reached"), ("fd00:ec2::254", "never reached"),
+        ] { #expect(refusal(text)?.contains(cause) == true, "\(text): \(refusal(text) ?? "-")") }
+        for text in [
+            "0.0.0.0/0", "[::]/0", "10.0.0.0/8", "192.168.1.1:443", "128.0.0.0/1", "169.0.0.0/8", "github.com:443",
+            "*.debian.org", "fc00::/7", "[fd00::1]:443", "[fd00:ec2::]/32", "192.0.0.0/3",
+        ] { #expect(refusal(text) == nil, "\(text): \(refusal(text) ?? "-")") }
+    }
+
     @Test func fuzzedTextDoesNotTrap() {
         var generator = SeededGenerator(seed: 42)
         let alphabet = Array("0123456789abcdef:.[]/%x ")

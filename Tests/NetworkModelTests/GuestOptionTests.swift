@@ -61,6 +61,18 @@ import Wire
         ] { #expect(refusal(text) != nil, "\(text)") }
     }
 
+    @Test func refusalsNameTheNextStep() {
+        #expect(
+            refusal("classless-static-route=10.1.0.0/8,192.168.105.2")?.contains(
+                "10.1.0.0/8 is an address within 10.0.0.0/8, so write 10.0.0.0/8, or 10.1.0.0/32") == true)
+        #expect(refusal("classless-static-route=10.0.0.0/8")?.contains("within") == false)
+        for address in ["0.0.0.0", "127.0.0.1", "224.0.1.1", "255.255.255.255"] {
+            #expect(
+                refusal("ntp-server=192.0.2.1,\(address)")?.contains("\(address) of ntp-server is no server's") == true)
+        }
+        #expect(refusal("42=hex:00000000") == nil, "any bytes")
+    }
+
     @Test func longestValueIsAccepted() throws {
         #expect(try GuestOption("bootfile=" + String(repeating: "a", count: 1024)).value.count == 1024)
     }

@@ -107,12 +107,11 @@ extension NetworkControl {
 
     private static func destination(_ params: JSON) throws(ControlError) -> AllowedDestination {
         let text = try params.requiredString("destination")
-        guard let destination = AllowedDestination(text) else {
-            throw ControlError(
-                .parameters,
-                "'\(text)' is not CIDR[:PORT] or NAME[:PORT], such as 203.0.113.0/24:443 or '*.debian.org:443'")
+        do throws(AllowedDestination.Refusal) {
+            return try AllowedDestination.parse(text)
+        } catch {
+            throw ControlError(.parameters, error.description)
         }
-        return destination
     }
 
     /// The uplink, if it leads guests to the outside and can restrict where they go.

@@ -83,8 +83,12 @@ extension IntegrationTests {
             --vmnet-nat66-prefix fd00:1:: DIR/v % 64 --vmnet-nat66-prefix needs vmnet.framework
             --dhcp on DIR/v % 64 'on' is invalid for '--dhcp | 'auto', 'builtin', 'system' or 'off'
             --dhcp builtin --vmnet-disable-dhcp DIR/v % 64 --vmnet-disable-dhcp does not go with --dhcp
-            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' is invalid for '--dhcp-host <mac,ip[,ip6] | such \
-            as 52:54:00:00:00:01,192.168.105.10
+            --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' has 1 parts; write MAC,IP[,IP6][,NAME], such
+            --dhcp-host 52:54:00:00:00:01,192.168.105.7,wpad DIR/v % 64 the name 'wpad' is reserved
+            --dhcp-host 52:54:00:00:00:01,192.168.105.7,a_b DIR/v % 64 'a_b' is not the name of a guest: one label of
+            --lease-time 30s DIR/v % 64 --lease-time: '30s' is not a time from 60s to 365d, such as 90s
+            --dhcp-option ntp-server=0.0.0.0 DIR/v % 64 0.0.0.0 of ntp-server is no server's address
+            --dhcp-option classless-static-route=10.0.0.1/8,10.0.0.2 DIR/v % 64 so write 10.0.0.0/8, or 10.0.0.1/32
             --dhcp-host 52:54:00:00:00:01,192.168.105.7 --dhcp off DIR/v % 64 --dhcp-host does not go with --dhcp off
             --publish 8080 DIR/v % 64 '8080' is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]
             --publish 8080:80 DIR/v % 64 has '80' where a guest belongs
@@ -98,7 +102,14 @@ extension IntegrationTests {
             --publish 80:192.168.105.2 --vmnet-mode host DIR/v % 64 --publish does not go with --vmnet-mode host
             --egress none DIR/v % 64 'none' is invalid for '--egress | 'allow' and 'deny'
             --allow 203.0.113.1 DIR/v % 64 --allow needs --egress deny
-            --egress deny --allow example DIR/v % 64 'example' is not CIDR[:PORT] or NAME[:PORT], such
+            --egress deny --allow example DIR/v % 64 'example' has one label; write the whole name
+            --egress deny --allow *.com DIR/v % 64 '*.com' is everything below a top-level domain; write two labels
+            --egress deny --allow * DIR/v % 64 '*' is every name; use --egress allow
+            --egress deny --allow localhost:80 DIR/v % 64 'localhost' is the host itself; use --host-loopback
+            --egress deny --allow [::1]:443 DIR/v % 64 '[::1]:443' is never reached from guests | use --host-loopback
+            --egress deny --allow https://a.example DIR/v % 64 'https://a.example' is a URL; write the name and the port
+            --egress deny --allow a.example:0 DIR/v % 64 'a.example:0' is not CIDR[:PORT] or NAME[:PORT], such
+            --switch --uplink none --egress deny DIR/v % 64 only the uplinks tap and user | use --uplink tap or
             --check-names DIR/v % 64 --check-names needs --allow
             --egress deny --allow 203.0.113.1 --check-names DIR/v % 64 --check-names needs --allow with a name
             --egress deny --allow a.example --check-names --uplink tap DIR/v % 64 --check-names does not go with
@@ -148,6 +159,10 @@ extension IntegrationTests {
             --uplink none --seqpacket DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --seqpacket DIR/GONE/s % 73 open DIR/GONE: No such file | the directory above it must exist
             --uplink none --stream DIR/s --seqpacket DIR/s % 64 --seqpacket | is given twice
+            --switch --uplink user --boot /dev/null DIR/v % 66 --boot: /dev/null is no regular file but | give a file
+            --switch --uplink user --boot /gone DIR/v % 66 --boot: open /gone: No such file | of a file that exists
+            --switch --uplink user --boot /etc DIR/v % 66 --boot: /etc is a directory; give a file in it
+            --switch --uplink user --proxy http://203.0.113.1:80 --proxy-credentials /etc DIR/v % 66 Is a directory
             --seqpacket= % 64 --seqpacket needs a path
             --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
             --stream DIR/s,fast % 64 --stream: 'fast' is unknown | offload | written ,,
