@@ -27,14 +27,19 @@ package struct DoctorCommand: ParsableCommand {
             """, completion: Completions.networks)
     var name: String?
 
+    @Option(help: ArgumentHelp("The same as NAME.", valueName: "name"), completion: Completions.networks)
+    var network: String?
+
     @Flag(help: "Print one JSON object instead of lines of text.")
     var json = false
 
     package init() {}
 
+    package func validate() throws { try NamedNetworkOptions.checkOne(name, network) }
+
     package mutating func run() throws {
         let sockets = DoctorCommand.sockets()
-        let subject = try DoctorCommand.subject(name, sockets)
+        let subject = try DoctorCommand.subject(name ?? network, sockets)
         let identity = ProgramIdentity(
             version: programVersion, hasVmnet: Root.vmnet != nil, isMacOS: OperatingSystem.isMacOS,
             controlDirectory: ControlPlaces.own, staleSockets: sockets.stale)

@@ -26,10 +26,7 @@ package struct CaptureCommand: ParsableCommand {
             --control-allow capture.
             """)
 
-    @Argument(
-        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
-        completion: Completions.networks)
-    var name: String?
+    @OptionGroup var network: NamedNetworkOptions
 
     @Option(
         help: ArgumentHelp("Capture this port: its number in vde_vmnet port list, or uplink.", valueName: "port"),
@@ -85,7 +82,7 @@ package struct CaptureCommand: ParsableCommand {
     package func run() throws {
         let params = try makeParameters()
         SignalPipe.ignore(Signal.pipe)
-        let connection = try NetworkLookup.connect(name)
+        let connection = try network.connect()
         try CaptureOutput.check(file)
         let signals = try orUnavailable { () throws(SystemError) in
             try SignalPipe([Signal.interrupt, Signal.terminate, Signal.hangup])

@@ -73,6 +73,8 @@ package struct Egress: ParsableCommand {
     var policy: String?
     @Option(help: "Log what the policy refuses, as --egress-log does: on or off.")
     var log: SwitchArgument?
+    @Flag(help: "Print one JSON object instead of lines of text.")
+    var json = false
     @OptionGroup var network: NetworkOptions
 
     package init() {}
@@ -82,7 +84,7 @@ package struct Egress: ParsableCommand {
         // The log first: it has what a new policy refuses from its beginning on.
         if let log { _ = try connection.call("egress.log", [("log", .bool(log == .on))]) }
         if let policy { _ = try connection.call("egress.set", [("policy", .string(policy))]) }
-        try Allow.show(connection)
+        try Allow.show(connection, asJSON: json)
     }
 }
 
@@ -94,8 +96,9 @@ package struct Allow: ParsableCommand {
 
     package init() {}
 
-    fileprivate static func show(_ connection: ControlConnection) throws {
+    fileprivate static func show(_ connection: ControlConnection, asJSON: Bool) throws {
         let egress = try connection.call("egress.get")
+        if asJSON { return try CommandOutput.write(egress.text + "\n") }
         try CommandOutput.write("policy: \(PrintableText.line(egress["policy"]?.string ?? ""))\n")
         for destination in egress["allowed"]?.array ?? [] {
             try CommandOutput.write("allowed: \(PrintableText.line(destination.string ?? ""))\n")
@@ -126,9 +129,11 @@ package struct Allow: ParsableCommand {
     struct All: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "list", abstract: "Show the policy and the allowed destinations.")
+        @Flag(help: "Print one JSON object instead of lines of text.")
+        var json = false
         @OptionGroup var network: NetworkOptions
 
-        func run() throws { try Allow.show(network.connect()) }
+        func run() throws { try Allow.show(network.connect(), asJSON: json) }
     }
 }
 

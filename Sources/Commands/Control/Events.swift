@@ -21,10 +21,7 @@ package struct Events: ParsableCommand {
             lost: this program did not read, and events were discarded
             """)
 
-    @Argument(
-        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
-        completion: Completions.networks)
-    var name: String?
+    @OptionGroup var network: NamedNetworkOptions
 
     @Option(help: ArgumentHelp("Kinds of events to print, with commas. (default: all)", valueName: "kinds"))
     var only: String?
@@ -39,7 +36,7 @@ package struct Events: ParsableCommand {
     }
 
     package func run() throws {
-        let connection = try NetworkLookup.connect(name)
+        let connection = try network.connect()
         let kinds = only.map { [("events", JSON.array($0.split(separator: ",").map { .string(String($0)) }))] } ?? []
         _ = try connection.call("subscribe", kinds)
         while true {

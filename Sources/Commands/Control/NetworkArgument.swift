@@ -35,6 +35,35 @@ struct NetworkOptions: ParsableArguments {
     }
 }
 
+/// The network that a command takes as `NAME`; `--network NAME`, as other commands take it, is the same.
+struct NamedNetworkOptions: ParsableArguments {
+    @Argument(
+        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
+        completion: Completions.networks)
+    var name: String?
+
+    @Option(help: ArgumentHelp("The same as NAME.", valueName: "name"), completion: Completions.networks)
+    var network: String?
+
+    /// As it was given, in either form; nil for none.
+    var chosen: String? { name ?? network }
+
+    func validate() throws { try NamedNetworkOptions.checkOne(name, network) }
+
+    /// Refuses two different networks.
+    static func checkOne(_ name: String?, _ network: String?) throws {
+        if let name, let network, name != network {
+            throw ValidationError(
+                """
+                '\(PrintableText.line(name))' and --network '\(PrintableText.line(network))' are two networks; leave \
+                one of them out
+                """)
+        }
+    }
+
+    func connect() throws(ExitError) -> ControlConnection { try NetworkLookup.connect(chosen) }
+}
+
 /// Finds running networks by their control sockets.
 enum NetworkLookup {
     /// Connects to the network called `name`; nil stands for the only one.

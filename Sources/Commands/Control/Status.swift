@@ -16,10 +16,7 @@ package struct Status: ParsableCommand {
             only, and not if NO_COLOR is set. A member of the network's --control-group sees counters only.
             """)
 
-    @Argument(
-        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
-        completion: Completions.networks)
-    var name: String?
+    @OptionGroup var network: NamedNetworkOptions
 
     @Flag(help: "Print one JSON object; with --watch, one on each line.")
     var json = false
@@ -30,7 +27,7 @@ package struct Status: ParsableCommand {
     package init() {}
 
     package mutating func run() throws {
-        let connection = try NetworkLookup.connect(name)
+        let connection = try network.connect()
         var view = StatusView(hasColours: TerminalText.hasColours)
         var before = try StatusSample(connection)
         if watch {

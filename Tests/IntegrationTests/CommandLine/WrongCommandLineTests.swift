@@ -23,7 +23,16 @@ extension IntegrationTests {
             port nosuch --help % 64 there is no subcommand 'nosuch' of vde_vmnet port
             statsu --help % 64 there is no subcommand 'statsu'
             status gone % 69 no network is called 'gone' | vde_vmnet list
-            stop % 64 Missing expected argument | vde_vmnet stop --help
+            stop % 64 give the NAME of the network to end | vde_vmnet list shows those that run
+            stop a --network b % 64 'a' and --network 'b' are two networks; leave one of them out
+            status a --network b % 64 'a' and --network 'b' are two networks
+            status --network gone % 69 no network is called 'gone' | vde_vmnet list
+            stop --network gone % 69 no network is called 'gone' | vde_vmnet list
+            events --network gone % 69 no network is called 'gone' | vde_vmnet list
+            capture --network gone -w - % 69 no network is called 'gone' | vde_vmnet list
+            doctor --network gone % 69 no network is called 'gone' | vde_vmnet list
+            allow list --json --network gone % 69 no network is called 'gone' | vde_vmnet list
+            egress --json --network gone % 69 no network is called 'gone' | vde_vmnet list
             publish add 8080 --network gone % 69 no network is called 'gone'
             --name a/b --switch DIR/v % 64 --name: 'a/b'
             --control= --switch DIR/v % 64 --control needs a path
@@ -150,6 +159,10 @@ extension IntegrationTests {
             --switch --uplink none DIR/afile % 73 DIR/afile is a file | --switch makes a directory
             --switch --uplink none DIR/GONE/v % 73 open DIR/GONE: No such file | the directory above it must exist
             --switch --uplink none --pidfile DIR/GONE/p DIR/v % 73 cannot write the pidfile | another --pidfile
+            --switch --uplink user --boot /dev/null DIR/v % 66 --boot: /dev/null is no regular file but | give a file
+            --switch --uplink user --boot /gone DIR/v % 66 --boot: open /gone: No such file | of a file that exists
+            --switch --uplink user --boot /etc DIR/v % 66 --boot: /etc is a directory; give a file in it
+            --switch --uplink user --proxy http://203.0.113.1:80 --proxy-credentials /etc DIR/v % 66 Is a directory
             --switch --uplink none --rcfile DIR/GONE DIR/v % 66 --rcfile: open DIR/GONE: No such file
             --switch --uplink none --mgmt DIR/GONE/m DIR/v % 73 --mgmt: open DIR/GONE: No such file | the directory \
             above it must exist
@@ -159,10 +172,6 @@ extension IntegrationTests {
             --uplink none --seqpacket DIR/afile % 73 DIR/afile is there already, and no socket
             --uplink none --seqpacket DIR/GONE/s % 73 open DIR/GONE: No such file | the directory above it must exist
             --uplink none --stream DIR/s --seqpacket DIR/s % 64 --seqpacket | is given twice
-            --switch --uplink user --boot /dev/null DIR/v % 66 --boot: /dev/null is no regular file but | give a file
-            --switch --uplink user --boot /gone DIR/v % 66 --boot: open /gone: No such file | of a file that exists
-            --switch --uplink user --boot /etc DIR/v % 66 --boot: /etc is a directory; give a file in it
-            --switch --uplink user --proxy http://203.0.113.1:80 --proxy-credentials /etc DIR/v % 66 Is a directory
             --seqpacket= % 64 --seqpacket needs a path
             --uplink none --stream DIR/s --dgram DIR/s % 64 is given twice
             --stream DIR/s,fast % 64 --stream: 'fast' is unknown | offload | written ,,
