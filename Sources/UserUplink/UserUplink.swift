@@ -61,14 +61,7 @@ package final class UserUplink: Uplink {
         let (guests, changes) = try HostChanges.reserveNetworkIfPossible(options.network, logger: context.logger)
         self.changes = changes
         let hardware = options.hardwareAddress(gateway: guests.gateway)
-        var natOptions = NATGateway.Options(network: guests, hardware: hardware)
-        natOptions.mtu = options.mtu
-        natOptions.policy = options.egress
-        natOptions.policy.isClosed = options.mode == .host
-        natOptions.flowLimit = max(16, flowLimit)
-        natOptions.filtering = options.filtering
-        natOptions.outbound = options.outbound
-        natOptions.proxy = options.proxy
+        var natOptions = NATGateway.Options(guests, hardware, options, flowLimit: flowLimit)
         do throws(ExitError) {
             try options.checkGuests(of: guests)
             let network6 = try GuestPrefix.choose(options, guests, context.logger)
@@ -109,14 +102,11 @@ package final class UserUplink: Uplink {
         changes = nil
         injector = InjectionPort(context.control)
         let router = host.router6
-        var natOptions = NATGateway.Options(network: host.network, hardware: router?.hardware ?? host.hardware)
+        var natOptions = NATGateway.Options(
+            host.network, router?.hardware ?? host.hardware, options, flowLimit: flowLimit)
         natOptions.isBesideGateway = true
         natOptions.prefix = host.network6?.base.high
         if let router { (natOptions.linkLocal, natOptions.interfaceID) = (router.linkLocal, router.linkLocal.low) }
-        natOptions.mtu = options.mtu
-        natOptions.policy = options.egress
-        natOptions.flowLimit = max(16, flowLimit)
-        natOptions.filtering = options.filtering
         addressing = host
         current = options.published.map { $0.completed(by: host.network6) }
         network = try UserUplink.start(natOptions, current, nil, injector)
@@ -369,5 +359,19 @@ package final class UserUplink: Uplink {
             UserUplink.abandoned.withLock { $0.append(network) }
         }
         changes?.undo()
+    }
+}
+
+extension NATGateway.Options {
+    /// What the user has chosen for either place of a NAT: the uplink, or the IPv6 router beside a TAP.
+    fileprivate init(_ network: GuestNetwork, _ hardware: MACAddress, _ options: UplinkOptions, flowLimit: Int) {
+        self.init(network: network, hardware: hardware)
+        mtu = options.mtu
+        policy = options.egress
+        policy.isClosed = options.mode == .host
+        self.flowLimit = max(16, flowLimit)
+        filtering = options.filtering
+        outbound = options.outbound
+        proxy = options.proxy
     }
 }
