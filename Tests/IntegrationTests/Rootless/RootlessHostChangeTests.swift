@@ -16,29 +16,6 @@ extension IntegrationTests {
             while (1) { my $from = $s->recv(my $text, 9000); $s->send("answer to " . $s->peerhost, 0, $from) }
             """
 
-        /// One port of the guest that asks five times a second for as long as the test lasts.
-        private static let flow = """
-            use IO::Socket::IP; use IO::Select; $| = 1;
-            my $s = IO::Socket::IP->new(Proto => "udp", LocalPort => 7500, PeerHost => "\(TestNetwork.internetAddress)",
-                PeerPort => 7000) or die;
-            setsockopt($s, 0, 11, 1); # IP_RECVERR. Either call gets the error; 64 is MSG_DONTWAIT
-            while (1) { my $text; my $error = $s->send("x") ? "" : "$!\\n"; select(undef, undef, undef, 0.1);
-                print $error || (defined $s->recv($text, 100, 64) ? "$text\\n" : "$!\\n") }
-            """
-
-        private final class Follower {
-            let program: BackgroundProgram
-            private var position = 0
-
-            init(_ program: BackgroundProgram) { self.program = program }
-
-            /// Skips what was printed so far, and waits for a text behind it.
-            func expect(_ text: String) throws {
-                position = max(position, program.output.utf8.count)
-                position += try program.wait(for: text, after: position, within: 10).utf8.count
-            }
-        }
-
         @Test func flowsLiveOrEndAndAllWorksAgain() throws {
             let fixture = try RootlessFixture(["--uplink", "user"], internet: true) {
                 try $0.run("sysctl", "-q", "-w", "net.ipv4.ping_group_range=0 2147483647")
@@ -53,8 +30,8 @@ extension IntegrationTests {
                     "dig", "+short", "+time=2", "+tries=1", "@\(gateway)", name, "A",
                 ]).output.trimmed == address
             }
-            let flow = Follower(try guest.namespace.start(["perl", "-e", Self.flow]))
-            let pings = Follower(
+            let flow = try OutputFollower(portOf: guest.namespace, asking: TestNetwork.internetAddress)
+            let pings = OutputFollower(
                 try guest.namespace.start(["ping", "-n", "-O", "-i", "0.2", TestNetwork.internetAddress]))
             try flow.expect("answer to \(TestNetwork.hostAddress)\n")
             try pings.expect("bytes from \(TestNetwork.internetAddress)")

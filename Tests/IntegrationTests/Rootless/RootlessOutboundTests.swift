@@ -83,30 +83,69 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        @Test func anAddressOfIPv6ClosesIPv4() throws {
+            let fixture = try TwoUplinksFixture()
+            try fixture.addSourceRoutes()
+            try fixture.start(["--outbound", Host.lanAddress6])
+            try fixture.guest.waitForRouter()
+            for type in ["tcp", "udp"] {
+                #expect(try fixture.ask(type, Host.server6) == "lan \(Host.lanAddress6)", "\(type)")
+                #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
+            }
+            #expect(try fixture.guest.namespace.pings(Host.server6))
+            #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
+            // Names are asked for by the host's routes.
+            #expect(try fixture.resolve("way.example") == "192.0.2.10")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// A link that is down keeps its index; an interface with another name is another one.
+        @Test(arguments: ["down", "renamed"]) func interfaceThatChangesIsUsedAgain(change: String) throws {
+            let fixture = try TwoUplinksFixture(hasIPv6: false), host = fixture.network.host
+            try fixture.start(["--outbound", "lan"])
+            let flow = try OutputFollower(portOf: fixture.guest.namespace, asking: Host.server)
+            try flow.expect("lan \(Host.lanAddress)\n")
+            try host.ip("link", "set", "lan", "down")
+            if change == "renamed" {
+                try host.ip("link", "set", "lan", "name", "lan2")
+                try host.ip("link", "set", "lan2", "up")
+                try host.ip("route", "add", "default", "via", "198.51.100.1", "metric", "200")
+                try fixture.daemon.wait(for: "--outbound: this host has lost lan", within: 10)
+            }
+            try flow.expect("Network is unreachable\n")
+            for type in ["tcp", "udp"] {
+                #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
+            }
+            #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
+            if change == "renamed" {
+                try host.ip("link", "set", "lan2", "down")
+                try host.ip("link", "set", "lan2", "name", "lan")
+            }
+            try host.ip("link", "set", "lan", "up")
+            try host.ip("route", "add", "default", "via", "198.51.100.1", "metric", "200")
+            try flow.expect("lan \(Host.lanAddress)\n", within: 5)
+            try eventually("pings and TCP are back", within: 5) {
+                try fixture.guest.namespace.pings(Host.server, seconds: 1)
+                    && fixture.ask("tcp", Host.server) == "lan \(Host.lanAddress)"
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         /// A device that is removed and made again has another index.
         @Test(arguments: ["interface", "address"]) func whatIsLostIsRefusedUntilItIsBack(kind: String) throws {
             let fixture = try TwoUplinksFixture(hasIPv6: false), host = fixture.network.host
             try fixture.addSourceRoutes()
             try fixture.start(["--outbound", kind == "interface" ? "lan" : Host.lanAddress])
             // One port of the guest, before, meanwhile and after.
-            let flow = """
-                use IO::Socket::IP; use IO::Select; $| = 1;
-                my $s = IO::Socket::IP->new(Proto => "udp", LocalPort => 7500, PeerHost => "\(Host.server)",
-                    PeerPort => 7000) or die;
-                setsockopt($s, 0, 11, 1); # IP_RECVERR. Either call gets the error; 64 is MSG_DONTWAIT
-                while (1) { my $text; my $error = $s->send("x") ? "" : "$!\\n"; select(undef, undef, undef, 0.1);
-                    print $error || (defined $s->recv($text, 100, 64) ? "$text\\n" : "$!\\n") }
-                """
-            let client = try fixture.guest.namespace.start(["perl", "-e", flow])
-            try client.wait(for: "lan \(Host.lanAddress)\n", within: 10)
+            let flow = try OutputFollower(portOf: fixture.guest.namespace, asking: Host.server)
+            try flow.expect("lan \(Host.lanAddress)\n")
             if kind == "interface" {
                 try host.ip("link", "del", "lan")
             } else {
                 try host.ip("addr", "del", Host.lanAddress + "/24", "dev", "lan")
             }
             try fixture.daemon.wait(for: "--outbound: this host has lost", within: 10)
-            var position = client.output.count
-            position += try client.wait(for: "Network is unreachable\n", after: position, within: 10).count
+            try flow.expect("Network is unreachable\n")
             for type in ["tcp", "udp"] {
                 #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
             }
@@ -118,7 +157,7 @@ extension IntegrationTests {
                 try host.ip("addr", "add", Host.lanAddress + "/24", "dev", "lan")
             }
             try host.ip("route", "replace", "default", "via", "198.51.100.1", "table", "100")
-            try client.wait(for: "lan \(Host.lanAddress)\n", after: position, within: 5)
+            try flow.expect("lan \(Host.lanAddress)\n", within: 5)
             try eventually("pings and TCP are back", within: 5) {
                 try fixture.guest.namespace.pings(Host.server, seconds: 1)
                     && fixture.ask("tcp", Host.server) == "lan \(Host.lanAddress)"
