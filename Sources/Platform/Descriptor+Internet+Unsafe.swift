@@ -68,8 +68,8 @@ extension Descriptor {
     /// Binds the socket to one interface (SO_BINDTODEVICE; IP_BOUND_IF on macOS): what it sends leaves there, and on
     /// Linux it receives only what arrives there.
     /// - Throws: `Errno.noDevice` or `Errno.noSuchDeviceOrAddress` if there is none with this name.
-    package func bind(toInterface name: String) throws(SystemError) {
-        try SystemError.check(unsafe platform_bind_to_interface(raw, name), "bind to interface", name)
+    package func bind(toInterface name: String, ipv6: Bool) throws(SystemError) {
+        try SystemError.check(unsafe platform_bind_to_interface(raw, ipv6 ? 1 : 0, name), "bind to interface", name)
     }
 
     // MARK: Streams of TCP

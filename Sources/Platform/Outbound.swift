@@ -19,23 +19,17 @@ extension Outbound {
         }
     }
 
-    /// Whether the system lets this process bind a socket to an interface. Linux before 5.7 needs CAP_NET_RAW.
-    package static let bindsToInterface: Bool = {
-        guard let socket = try? Socket.udp() else { return false }
-        return (try? socket.bind(toInterface: OperatingSystem.loopbackInterface)) != nil
-    }()
-
-    /// Binds a new socket, so that what it sends leaves this way: to the interface where the system permits that, else
-    /// to an address of it.
+    /// Binds a new socket, so that what it sends leaves this way.
     /// - Throws: `Errno.networkUnreachable` while the host has no such interface or address.
     package func bind(_ socket: borrowing Descriptor, ipv6: Bool) throws(SystemError) {
         do throws(SystemError) {
-            if case .interface(let name) = self, Outbound.bindsToInterface {
-                return try socket.bind(toInterface: name)
-            }
-            if let address = address(ipv6: ipv6) {
-                socket.chooseLocalPortLate()
-                return try socket.bind(to: SocketAddress(address, port: 0))
+            switch self {
+            case .interface(let name): return try socket.bind(toInterface: name, ipv6: ipv6)
+            case .addresses(let four, let six):
+                if let address = ipv6 ? six.map({ IPAddress.ipv6($0) }) : four.map({ .ipv4($0) }) {
+                    socket.chooseLocalPortLate()
+                    return try socket.bind(to: SocketAddress(address, port: 0))
+                }
             }
         } catch {
             // No port or no memory is no reason to report a route.
@@ -46,26 +40,11 @@ extension Outbound {
         throw SystemError(code: Errno.networkUnreachable, "leave by", text)
     }
 
-    /// The address to bind to.
-    private func address(ipv6: Bool) -> IPAddress? {
-        switch self {
-        case .interface(let name): Outbound.addresses(of: name).first { $0.isIPv6 == ipv6 }
-        case .addresses(let four, let six): ipv6 ? six.map { .ipv6($0) } : four.map { .ipv4($0) }
-        }
-    }
-
-    /// The addresses of an interface that are not of the link only.
-    private static func addresses(of name: String) -> [IPAddress] {
-        let four = (try? NetworkInterfaces.addresses()) ?? [], six = (try? NetworkInterfaces.addresses6()) ?? []
-        return four.filter { $0.interface == name }.map { .ipv4($0.address) }
-            + six.filter { $0.interface == name && !$0.address.isLinkLocal }.map { .ipv6($0.address) }
-    }
-
     /// What sockets are bound to now. Sockets that were bound while it was another one lead nowhere.
     package struct Binding: Equatable, Sendable {
         /// Of the interface; 0 if there is none.
         package let index: UInt32
-        /// Those that sockets are bound to, as far as the host has them.
+        /// Those that sockets are bound to in place of an interface, as far as the host has them.
         package let addresses: [IPAddress]
 
         /// Nothing leaves.
@@ -75,10 +54,7 @@ extension Outbound {
     /// What sockets are bound to now.
     package var binding: Binding {
         switch self {
-        case .interface(let name):
-            Binding(
-                index: NetworkInterfaces.index(of: name) ?? 0,
-                addresses: Outbound.bindsToInterface ? [] : Outbound.addresses(of: name))
+        case .interface(let name): Binding(index: NetworkInterfaces.index(of: name) ?? 0, addresses: [])
         case .addresses(let four, let six):
             Binding(
                 index: 0,

@@ -69,6 +69,16 @@ import Wire
         try Outbound.addresses(nil, .loopback).bind(socket, ipv6: true)
     }
 
+    @Test(arguments: [false, true]) func socketsAreBoundToTheInterface(ipv6: Bool) throws {
+        let name = OperatingSystem.loopbackInterface
+        let sockets = [SocketBox(try Socket.udp(ipv6: ipv6)), SocketBox(try Socket.tcp(ipv6: ipv6))]
+        for socket in sockets {
+            #expect(socket.boundInterface == 0)
+            try Outbound.interface(name).bind(socket.socket, ipv6: ipv6)
+            #expect(socket.boundInterface == NetworkInterfaces.index(of: name))
+        }
+    }
+
     @Test func streamLeavesFromTheChosenAddress() throws {
         let (server, port) = try RelayHarness.server(), client = try Socket.tcp()
         try Outbound.addresses(IPv4Address("127.0.0.9"), nil).bind(client, ipv6: false)

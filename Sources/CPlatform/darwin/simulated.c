@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// kqueue, recvmsg_x and sendmsg_x on Linux, for the build that tests the macOS code: with xnu's rules, among them that
-// a full receiver is ENOBUFS, and that no event reports when it has room again.
+// kqueue, recvmsg_x, sendmsg_x and IP_BOUND_IF on Linux, for the build that tests the macOS code: with xnu's rules,
+// among them that a full receiver is ENOBUFS, and that no event reports when it has room again.
 #include "CPlatform.h"
 
 #if defined(PLATFORM_AS_DARWIN) && !defined(__APPLE__)
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,19 @@ static ssize_t send_many(int fd, struct platform_message *messages, unsigned cou
         }
     }
     return (ssize_t)count;
+}
+
+int platform_set_option(int fd, int level, int option, const void *value, socklen_t length) {
+    int family = 0;
+    socklen_t size = sizeof family;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &size) < 0) return -1;
+    // ip_ctloutput and ip6_ctloutput refuse the level of the other version of IP.
+    int is_fitting = family == AF_INET6 ? level == IPPROTO_IPV6 && option == IPV6_BOUND_IF
+                                        : level == IPPROTO_IP && option == IP_BOUND_IF;
+    if (!is_fitting || length != sizeof(unsigned)) return errno = EINVAL, -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_BINDTOIFINDEX, value, length) == 0) return 0;
+    if (errno == ENODEV) errno = ENXIO;
+    return -1;
 }
 
 void *platform_symbol(const char *name) {

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// The functions of macOS that darwin/batch.c and darwin/poller.c need. With PLATFORM_AS_DARWIN simulated.c provides
-// them on Linux: a separate build, in which tests run the macOS code for sockets and events.
+// The functions of macOS that darwin/batch.c, darwin/interface.c and darwin/poller.c need. With PLATFORM_AS_DARWIN
+// simulated.c provides them on Linux: a separate build, in which tests run the macOS code for sockets and events.
 #ifndef PLATFORM_SIMULATED_H
 #define PLATFORM_SIMULATED_H
 
 #if defined(__APPLE__)
 #include <dlfcn.h>
 #include <sys/event.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 
 static inline void *platform_symbol(const char *name) { return dlsym(RTLD_DEFAULT, name); }
+static inline int platform_set_option(int fd, int level, int option, const void *value, socklen_t length) {
+    return setsockopt(fd, level, option, value, length);
+}
 #else
 #include <stdint.h>
+#include <sys/socket.h>
 #include <time.h>
 
 /// kqueue(2), as far as descriptors are watched for reading and writing.
@@ -34,6 +39,9 @@ int kevent(int queue, const struct kevent *changes, int change_count, struct kev
     const struct timespec *timeout);
 /// recvmsg_x and sendmsg_x; NULL for both where PLATFORM_WITHOUT_BATCHES is in the environment.
 void *platform_symbol(const char *name);
+enum { IP_BOUND_IF = 25, IPV6_BOUND_IF = 125 };
+/// setsockopt(2) for these two.
+int platform_set_option(int fd, int level, int option, const void *value, socklen_t length);
 #endif
 
 #endif

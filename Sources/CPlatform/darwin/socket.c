@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <launch.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/ucred.h>
 #include <sys/un.h>
@@ -38,13 +36,5 @@ int platform_peer_credentials(int fd, int32_t *pid, uint32_t *uid, uint32_t *gid
 int64_t platform_stream_silence(int fd) {
     (void)fd;
     return -ENOTSUP;
-}
-
-int platform_bind_to_interface(int fd, const char *name) {
-    unsigned index = if_nametoindex(name);
-    if (index == 0) return -errno;
-    // The option of a socket's own version of IP.
-    if (setsockopt(fd, IPPROTO_IPV6, IPV6_BOUND_IF, &index, sizeof index) == 0) return 0;
-    return setsockopt(fd, IPPROTO_IP, IP_BOUND_IF, &index, sizeof index) < 0 ? -errno : 0;
 }
 #endif

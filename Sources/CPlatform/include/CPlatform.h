@@ -84,10 +84,10 @@ int platform_unix_bound_path(int fd, uint8_t *path, size_t capacity);
 int platform_launchd_sockets(const char *name, int *descriptors, int capacity);
 /// The pending error of a socket (SO_ERROR) as a positive errno, 0 if none.
 int platform_socket_error(int fd);
-/// Binds a socket to the network interface `name`: it receives only what arrives there (Linux), and what it sends
-/// leaves there. -ENODEV or -ENXIO if there is none. Linux before 5.7 needs CAP_NET_RAW (-EPERM), later ones for a
-/// socket that is bound to an interface already.
-int platform_bind_to_interface(int fd, const char *name);
+/// Binds a socket of IPv4 or IPv6 to the network interface `name`: it receives only what arrives there (Linux), and
+/// what it sends leaves there. -ENODEV or -ENXIO if there is none. Linux needs CAP_NET_RAW for a socket that is bound
+/// to an interface already (-EPERM).
+int platform_bind_to_interface(int fd, int ipv6, const char *name);
 
 /// An internet address with its port, as bytes: 4 or 16, network order.
 struct platform_inet_address {

@@ -31,7 +31,10 @@ int64_t platform_stream_silence(int fd) {
     return info.tcpi_last_ack_recv < info.tcpi_last_data_recv ? info.tcpi_last_ack_recv : info.tcpi_last_data_recv;
 }
 
-int platform_bind_to_interface(int fd, const char *name) {
+#if !PLATFORM_IS_DARWIN
+int platform_bind_to_interface(int fd, int ipv6, const char *name) {
+    (void)ipv6;
     return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, (socklen_t)strlen(name)) < 0 ? -errno : 0;
 }
+#endif
 #endif
