@@ -53,12 +53,16 @@ final class FrameFuzz {
     private var identification: UInt16 = 0
     private var echoed = 0
 
-    /// A socket that sends back what it receives.
+    /// A socket that sends back what it receives; every fourth datagram many times, which the kernel joins.
     private final class Peer {
         let socket: Descriptor
+        private var queue = DatagramQueue()
+        private var longestSegment: UInt32
+        private var answers = 0
 
         init(_ port: UInt16, ipv6: Bool) throws(SystemError) {
             socket = try Socket.udp(ipv6: ipv6)
+            longestSegment = socket.joinDatagrams()
             try socket.bind(
                 to: ipv6
                     ? SocketAddress(IPv6Address.loopback, port: port) : SocketAddress(FrameFuzz.loopback, port: port))
@@ -68,9 +72,18 @@ final class FrameFuzz {
             var count = 0
             while count < 16, let (bytes, from) = try? socket.receiveFrom(limit: 65_536) {
                 count += 1
-                try? socket.send(bytes, to: from)
+                answers += 1
+                if answers % 4 == 0 { sendMany(bytes, to: from) } else { try? socket.send(bytes, to: from) }
             }
             return count
+        }
+
+        private func sendMany(_ bytes: [UInt8], to peer: SocketAddress) {
+            while queue.count < 20, queue.hasRoom(for: bytes.count) { queue.append(bytes.rawSpan, to: peer) }
+            let last = Array(bytes.prefix(bytes.count / 2))
+            if queue.hasRoom(for: last.count) { queue.append(last.rawSpan, to: peer) }
+            _ = queue.send(by: socket.raw, from: 0, longestSegment: &longestSegment)
+            queue.removeAll()
         }
     }
 
@@ -115,6 +128,7 @@ final class FrameFuzz {
                 Frames.tcp(
                     [TCPFlags.syn, [.ack], [.ack, .psh], .rst][number(0..<4)], from: guest, to: server, payload())
             ]
+        case 6: return Array(repeating: Frames.udp(from: guest, to: server, payload()), count: number(1..<40))
         default: return [Frames.udp(from: guest, to: server, payload())]
         }
     }

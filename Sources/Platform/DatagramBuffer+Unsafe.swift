@@ -33,11 +33,11 @@ package struct DatagramBuffer: ~Copyable {
         unsafe platform_pages_free(memory, DatagramBuffer.capacity * DatagramBuffer.slot)
     }
 
-    /// Receives datagrams without blocking. Returns how many, or a negative errno.
-    package mutating func receive(from fd: Int32) -> Int {
-        Int(
-            unsafe platform_datagrams_receive(
-                fd, datagrams, UInt32(DatagramBuffer.capacity), DatagramBuffer.slot))
+    /// Receives datagrams without blocking. Returns how many, or a negative errno. Those that the system has joined
+    /// count as one (`joinedCount`).
+    package mutating func receive(from fd: Int32, atMost count: Int = DatagramBuffer.capacity) -> Int {
+        precondition(count > 0 && count <= DatagramBuffer.capacity)
+        return Int(unsafe platform_datagrams_receive(fd, datagrams, UInt32(count), DatagramBuffer.slot))
     }
 
     private func datagram(_ index: Int) -> platform_datagram {
@@ -52,6 +52,23 @@ package struct DatagramBuffer: ~Copyable {
         let span = unsafe RawSpan(
             _unsafeStart: datagrams[index].bytes, byteCount: min(datagrams[index].length, DatagramBuffer.slot))
         return unsafe _overrideLifetime(span, borrowing: self)
+    }
+
+    /// How many datagrams of one flow the system has joined (`joinDatagrams`); 1 if it is one.
+    package func joinedCount(_ index: Int) -> Int {
+        let size = unsafe Int(datagram(index).segment), length = payload(index).byteCount
+        return size > 0 && size < length ? (length + size - 1) / size : 1
+    }
+
+    /// One of the datagrams that the system has joined.
+    /// - Parameter place: below `joinedCount`.
+    @_lifetime(borrow self)
+    package func payload(_ index: Int, _ place: Int) -> RawSpan {
+        let whole = payload(index), count = joinedCount(index)
+        precondition(place >= 0 && place < count)
+        if count == 1 { return whole }
+        let size = unsafe Int(datagram(index).segment)
+        return whole.extracting(place * size..<min((place + 1) * size, whole.byteCount))
     }
 
     /// The same of a socket for pings: without the IP header that macOS leaves in front of it.

@@ -64,9 +64,12 @@ package struct DatagramQueue: ~Copyable {
 
     /// Sends the datagrams from `index` on, without blocking and without removing them. Returns how many were taken, at
     /// least 1, or the negative errno of the first.
-    package func send(by fd: Int32, from index: Int) -> Int {
+    /// - Parameter longestSegment: bytes of the longest datagram that the system may get joined to others
+    ///   (`Descriptor.joinDatagrams`); lowered where it refuses that.
+    package func send(by fd: Int32, from index: Int, longestSegment: inout UInt32) -> Int {
         precondition(index >= 0 && index < count)
-        return Int(unsafe platform_datagrams_send(fd, datagrams + index, UInt32(count - index)))
+        return Int(
+            unsafe platform_datagrams_send(fd, datagrams + index, UInt32(count - index), &longestSegment))
     }
 
     /// Empties the queue.

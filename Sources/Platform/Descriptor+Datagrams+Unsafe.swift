@@ -18,6 +18,11 @@ extension Descriptor {
         platform_datagram_prepare(raw, ipv6 ? 1 : 0, isLocalReported ? 1 : 0)
     }
 
+    /// Has the system join datagrams of one flow that this socket receives, where it can (udp(7), UDP_GRO).
+    /// - Returns: bytes of the longest datagram that it sends joined to others (UDP_SEGMENT); 0 where it does not: on
+    ///   macOS, and for sockets of pings.
+    package func joinDatagrams() -> UInt32 { platform_datagram_join(raw) }
+
     /// Has a socket of UDP or TCP keep the errors that it receives for what it has sent, for `takeDatagramFailure`
     /// (Linux), or not.
     package func reportErrors(_ isOn: Bool, ipv6: Bool) {

@@ -150,14 +150,20 @@ final class DatagramHarness {
 final class LoopbackServer {
     let socket: SocketBox
     let port: UInt16
+    let address: SocketAddress
+    /// The largest number of datagrams that the system has joined.
+    private(set) var mostJoined = 0
     private var buffer: DatagramBuffer
 
-    init(_ address: IPAddress = .ipv4(IPv4Address("127.0.0.1")!)) throws {
+    /// - Parameter joins: the system may join what is received.
+    init(_ address: IPAddress = .ipv4(IPv4Address("127.0.0.1")!), joins: Bool = false) throws {
         buffer = try DatagramBuffer()
         while true {
             let socket = try Socket.udp(ipv6: address.isIPv6), port = UInt16.random(in: 20_000...60_000)
             guard (try? socket.bind(to: SocketAddress(address, port: port))) != nil else { continue }
             socket.reportDatagrams(ipv6: address.isIPv6)
+            if joins { _ = socket.joinDatagrams() }
+            self.address = SocketAddress(address, port: port)
             self.socket = SocketBox(socket)
             self.port = port
             return
@@ -174,9 +180,15 @@ final class LoopbackServer {
         if received.isEmpty {
             _ = socket.socket.wait(for: .readable, until: BootClock.now + .seconds(Int64(ampleTime)))
             for index in 0..<max(0, buffer.receive(from: socket.socket.raw)) {
-                received.append(
-                    (buffer.payload(index).copied(), buffer.peer(index), buffer.hops(index), buffer.trafficClass(index))
-                )
+                let joined = buffer.joinedCount(index)
+                mostJoined = max(mostJoined, joined)
+                for place in 0..<joined {
+                    received.append(
+                        (
+                            buffer.payload(index, place).copied(), buffer.peer(index), buffer.hops(index),
+                            buffer.trafficClass(index)
+                        ))
+                }
             }
         }
         guard !received.isEmpty else { throw RelayHarness.TimedOut(what: "a datagram") }

@@ -20,6 +20,16 @@
 #define HAS_ERROR_QUEUE 0
 #endif
 
+// Several datagrams of one flow in one message (udp(7), UDP_SEGMENT and UDP_GRO; Linux 4.18 and 5.0).
+#if HAS_ERROR_QUEUE
+#include <netinet/udp.h>
+#endif
+#if HAS_ERROR_QUEUE && defined(UDP_SEGMENT) && defined(UDP_GRO)
+#define HAS_SEGMENTS 1
+#else
+#define HAS_SEGMENTS 0
+#endif
+
 #ifdef IP_RECVPKTINFO
 enum { REPORT_LOCAL = IP_RECVPKTINFO };
 #else
@@ -57,6 +67,19 @@ void platform_datagram_prepare(int fd, int ipv6, int reports_local) {
         if (reports_local) set(fd, IPPROTO_IP, REPORT_LOCAL, 1);
     }
     platform_datagram_report_errors(fd, ipv6, 1);
+}
+
+uint32_t platform_datagram_join(int fd) {
+#if HAS_SEGMENTS
+    // A kernel without the option would send what is joined as one datagram. Sockets for pings have neither.
+    int size;
+    socklen_t length = sizeof size;
+    set(fd, IPPROTO_UDP, UDP_GRO, 1);
+    return getsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &size, &length) == 0 ? PLATFORM_LONGEST_DATAGRAM : 0;
+#else
+    (void)fd;
+    return 0;
+#endif
 }
 
 void platform_datagram_report_errors(int fd, int ipv6, int is_on) {
@@ -120,32 +143,39 @@ static void read_control(const struct msghdr *header, struct platform_datagram *
             memcpy(datagram->local.bytes, &info.ipi6_addr, 16);
             if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) datagram->local.scope = (uint32_t)info.ipi6_ifindex;
         }
+#if HAS_SEGMENTS
+        else if (level == IPPROTO_UDP && type == UDP_GRO) {
+            int size = number(each);
+            if (size > 0 && (size_t)size < datagram->length) datagram->segment = (uint32_t)size;
+        }
+#endif
     }
 }
 
-/// Writes the local address to send from. Returns the length of the control data.
-static size_t write_local(const struct platform_inet_address *local, struct msghdr *header, union control *control) {
-    if (local->family == 0) return 0;
+/// Appends control data to a message.
+static void add_control(
+    struct msghdr *header, union control *control, int level, int type, const void *value, size_t length) {
+    struct cmsghdr *added = (struct cmsghdr *)(control->room + header->msg_controllen);
+    added->cmsg_level = level;
+    added->cmsg_type = type;
+    added->cmsg_len = CMSG_LEN(length);
+    memcpy(CMSG_DATA(added), value, length);
     header->msg_control = control;
-    header->msg_controllen = sizeof *control;
-    struct cmsghdr *first = CMSG_FIRSTHDR(header);
+    header->msg_controllen += CMSG_SPACE(length);
+}
+
+/// Adds the local address to send from.
+static void add_local(const struct platform_inet_address *local, struct msghdr *header, union control *control) {
     if (local->family == 4) {
         struct in_pktinfo info = {0};
         memcpy(&info.ipi_spec_dst, local->bytes, 4);
-        first->cmsg_level = IPPROTO_IP;
-        first->cmsg_type = IP_PKTINFO;
-        first->cmsg_len = CMSG_LEN(sizeof info);
-        memcpy(CMSG_DATA(first), &info, sizeof info);
-        return CMSG_SPACE(sizeof info);
+        add_control(header, control, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    } else if (local->family == 6) {
+        struct in6_pktinfo info = {0};
+        memcpy(&info.ipi6_addr, local->bytes, 16);
+        info.ipi6_ifindex = local->scope;
+        add_control(header, control, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
     }
-    struct in6_pktinfo info = {0};
-    memcpy(&info.ipi6_addr, local->bytes, 16);
-    info.ipi6_ifindex = local->scope;
-    first->cmsg_level = IPPROTO_IPV6;
-    first->cmsg_type = IPV6_PKTINFO;
-    first->cmsg_len = CMSG_LEN(sizeof info);
-    memcpy(CMSG_DATA(first), &info, sizeof info);
-    return CMSG_SPACE(sizeof info);
 }
 
 int platform_datagrams_receive(int fd, struct platform_datagram *datagrams, unsigned count, size_t capacity) {
@@ -180,6 +210,7 @@ int platform_datagrams_receive(int fd, struct platform_datagram *datagrams, unsi
         datagram->length = platform_message_length(&messages[i]);
         datagram->is_truncated = (uint8_t)platform_message_truncated(&messages[i]);
         datagram->hops = datagram->traffic_class = 0;
+        datagram->segment = 0;
         memset(&datagram->local, 0, sizeof datagram->local);
         platform_sockaddr_read((struct sockaddr *)&names[i], &datagram->peer);
         read_control(&messages[i].header, datagram);
@@ -187,31 +218,93 @@ int platform_datagrams_receive(int fd, struct platform_datagram *datagrams, unsi
     return received;
 }
 
-int platform_datagrams_send(int fd, const struct platform_datagram *datagrams, unsigned count) {
+#if HAS_SEGMENTS
+static int is_same(const struct platform_inet_address *one, const struct platform_inet_address *other) {
+    return one->family == other->family && one->port == other->port && one->scope == other->scope &&
+        memcmp(one->bytes, other->bytes, sizeof one->bytes) == 0;
+}
+
+/// How many datagrams from the first on fit into one message: of one flow, one behind the other in memory, and equally
+/// long, except that the last one may be shorter.
+static unsigned joined(const struct platform_datagram *first, unsigned count, uint32_t limit) {
+    size_t size = first->length, total = size;
+    unsigned number = 1;
+    if (size == 0 || size > limit) return 1;
+    for (; number < count; number++) {
+        const struct platform_datagram *next = first + number;
+        if (next->length == 0 || next->length > size || total + next->length > PLATFORM_LONGEST_DATAGRAM ||
+            next->bytes != first->bytes + total || !is_same(&next->peer, &first->peer) ||
+            !is_same(&next->local, &first->local))
+            break;
+        total += next->length;
+        if (next->length < size) return number + 1;
+    }
+    return number;
+}
+
+/// Whether a refusal concerns what is joined only, which then goes again, each datagram by itself.
+static int is_lowered(uint32_t *limit, int error, size_t size) {
+    // Too long for the path (EMSGSIZE on newer kernels), or a socket without checksums.
+    if (error == EINVAL || error == EMSGSIZE) *limit = (uint32_t)size - 1;
+    // A path without segmentation: IPsec, or a device without checksum offload on older kernels.
+    else if (error == EIO || error == EOPNOTSUPP) *limit = 0;
+    else return 0;
+    return 1;
+}
+#else
+static unsigned joined(const struct platform_datagram *first, unsigned count, uint32_t limit) {
+    (void)first, (void)count, (void)limit;
+    return 1;
+}
+
+static int is_lowered(uint32_t *limit, int error, size_t size) {
+    (void)limit, (void)error, (void)size;
+    return 0;
+}
+#endif
+
+int platform_datagrams_send(
+    int fd, const struct platform_datagram *datagrams, unsigned count, uint32_t *longest_segment) {
     struct platform_message messages[PLATFORM_DATAGRAM_BATCH];
     struct sockaddr_storage names[PLATFORM_DATAGRAM_BATCH];
     union control controls[PLATFORM_DATAGRAM_BATCH];
     struct iovec pieces[PLATFORM_DATAGRAM_BATCH];
+    unsigned sizes[PLATFORM_DATAGRAM_BATCH], number, next;
+    int sent;
     if (count > PLATFORM_DATAGRAM_BATCH) count = PLATFORM_DATAGRAM_BATCH;
-    for (unsigned i = 0; i < count; i++) {
-        pieces[i] = (struct iovec){.iov_base = datagrams[i].bytes, .iov_len = datagrams[i].length};
-        messages[i] = (struct platform_message){
-            .header = {.msg_name = &names[i],
-                .msg_namelen = platform_sockaddr_make(&datagrams[i].peer, &names[i]),
-                .msg_iov = &pieces[i],
-                .msg_iovlen = 1},
-        };
-        size_t length = write_local(&datagrams[i].local, &messages[i].header, &controls[i]);
-        messages[i].header.msg_controllen = length;
-    }
-#if PLATFORM_IS_DARWIN
-    unsigned done = 0;
-    for (; done < count; done++)
-        if (sendmsg(fd, &messages[done].header, SEND_FLAGS) < 0) break;
-    return done > 0 ? (int)done : -errno;
-#else
-    return platform_send_batch(fd, messages, count);
+    do {
+        for (number = next = 0; next < count; next += sizes[number++]) {
+            const struct platform_datagram *first = &datagrams[next];
+            unsigned size = joined(first, count - next, *longest_segment);
+            const struct platform_datagram *last = first + size - 1;
+            sizes[number] = size;
+            pieces[number] = (struct iovec){
+                .iov_base = first->bytes, .iov_len = (size_t)(last->bytes - first->bytes) + last->length};
+            messages[number] = (struct platform_message){
+                .header = {.msg_name = &names[number],
+                    .msg_namelen = platform_sockaddr_make(&first->peer, &names[number]),
+                    .msg_iov = &pieces[number],
+                    .msg_iovlen = 1},
+            };
+            add_local(&first->local, &messages[number].header, &controls[number]);
+#if HAS_SEGMENTS
+            uint16_t length = (uint16_t)first->length;
+            if (size > 1)
+                add_control(
+                    &messages[number].header, &controls[number], IPPROTO_UDP, UDP_SEGMENT, &length, sizeof length);
 #endif
+        }
+#if PLATFORM_IS_DARWIN
+        for (sent = 0; sent < (int)number; sent++)
+            if (sendmsg(fd, &messages[sent].header, SEND_FLAGS) < 0) break;
+        if (sent == 0) sent = -errno;
+#else
+        sent = platform_send_batch(fd, messages, number);
+#endif
+    } while (sent < 0 && sizes[0] > 1 && is_lowered(longest_segment, -sent, datagrams->length));
+    if (sent < 0) return sent;
+    for (number = next = 0; number < (unsigned)sent; number++) next += sizes[number];
+    return (int)next;
 }
 
 ssize_t platform_datagram_error(int fd, struct platform_datagram_error *error, void *bytes, size_t capacity) {

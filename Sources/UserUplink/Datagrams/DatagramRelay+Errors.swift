@@ -40,7 +40,8 @@ extension DatagramRelay {
                     DatagramError(
                         key: key, hardware: hardware,
                         sender: message.sender.flatMap { policy.visibleAddress(of: $0) }, type: message.type,
-                        code: message.code, mtu: failure.mtu, hops: 1, payload: failure.payload)))
+                        code: message.code, mtu: failure.mtu, hops: 1,
+                        payload: socket.firstDatagram(of: failure.payload))))
         }
         return (count, mtu)
     }

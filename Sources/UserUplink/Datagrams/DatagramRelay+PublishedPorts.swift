@@ -42,9 +42,9 @@ extension DatagramRelay {
     /// Whether a datagram of a guest answers a client: it passes, whatever the policy refuses.
     func hasClient(_ key: FlowKey) -> Bool { clients.route(of: key, now: now) != nil }
 
-    /// Receives a batch of datagrams of clients. Returns their bytes.
+    /// Receives a batch of datagrams of clients. Returns their cost in bytes.
     func receive(at index: Int, _ listener: DatagramListener, _ neighbors: GuestNeighbors) -> Int {
-        let count = buffer.receive(from: listener.socket.raw)
+        let count = listener.receive(into: &buffer)
         guard count > 0 else {
             if count != -Int(Errno.again) { _ = takeErrors(of: listener) }
             return 0
@@ -52,27 +52,32 @@ extension DatagramRelay {
         if nextSweep == .distantFuture { nextSweep = now + DatagramRelay.sweepInterval }
         let guest = listener.guest
         guard !guest.isUnspecified else {
-            unreached.note(.noLease(hostPort: listener.hostPort, .udp), count)
+            for number in 0..<count {
+                unreached.note(.noLease(hostPort: listener.hostPort, .udp), buffer.joinedCount(number))
+            }
             return 0
         }
         let hardware = neighbors.hardware(of: guest), owner = neighbors.owner(of: guest) ?? .unknown
         var bytes = 0
         for number in 0..<count {
-            bytes += buffer.payload(number).byteCount
+            bytes += cost(of: number)
             let route = DatagramClients.Route(
                 listener: index, peer: buffer.peer(number), local: buffer.local(number))
             guard let visible = policy.visibleAddress(of: route.peer),
                 let key = clients.key(
                     of: route, for: (guest, listener.port), visible: visible, by: owner, now: now)
             else {
-                drops[.unsolicited, default: 0] += 1
+                drops[.unsolicited, default: 0] += buffer.joinedCount(number)
                 continue
             }
             if let hardware {
-                deliver(buffer.payload(number), key, hardware, number)
-            } else if waiting.append(
-                buffer.payload(number), key, hops: buffer.hops(number), trafficClass: buffer.trafficClass(number),
-                now: now)
+                deliver(number, key, hardware)
+                continue
+            }
+            for place in 0..<buffer.joinedCount(number)
+            where waiting.append(
+                buffer.payload(number, place), key, hops: buffer.hops(number),
+                trafficClass: buffer.trafficClass(number), now: now)
             {
                 effects.append(.resolve(guest))
             }

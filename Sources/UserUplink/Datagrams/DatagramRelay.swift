@@ -13,11 +13,13 @@ import Wire
 //
 //     beginPoll       the time of this poll
 //     receive         for each datagram of a guest, at most 64 a poll: appended to `queue`
-//     serve           at most 8 sockets with datagrams or errors, 32 datagrams of each
+//     serve           at most 8 sockets with datagrams or errors, 32 datagrams of each, or 4 that the system has joined
 //     finishPoll      sends what is queued and what has waited for a guest; ends idle flows
 //     drainEffects    what the gateway is to send
 //
 // Datagrams that follow each other from one port, with equal fields of the IP header, are sent in one system call.
+// Those of equal length and to one peer are one message (UDP_SEGMENT). The system may join what it receives likewise
+// (UDP_GRO); each datagram of it is a frame for the guest.
 //
 // Which datagrams reach a guest
 // -----------------------------
@@ -64,9 +66,11 @@ final class DatagramRelay {
         let hops: UInt8
     }
 
-    /// Sockets served in a poll, and the bytes after which no further one is.
+    /// Sockets served in a poll, and the bytes after which no further one is. A datagram counts as `leastCost` bytes at
+    /// least.
     private static let eventBatch = 8
     private static let byteBatch = 1 << 20
+    static let leastCost = 4096
     /// Between two searches for idle flows.
     static let sweepInterval = TimeAmount.seconds(10)
     /// Errors taken from a socket at a time.
@@ -305,7 +309,7 @@ final class DatagramRelay {
         sender = nil
         var index = 0, repeats = 0, isStale = false
         while index < queue.count {
-            let sent = queue.send(by: flow.socket.raw, from: index)
+            let sent = flow.send(queue, from: index)
             if sent > 0 {
                 index += sent
                 repeats = 0
@@ -329,11 +333,11 @@ final class DatagramRelay {
 
     // MARK: From outside
 
-    /// Receives a batch of datagrams for a guest's port. Returns their bytes.
+    /// Receives a batch of datagrams for a guest's port. Returns their cost in bytes.
     private func receive(
         from flow: DatagramFlow, _ index: Int, _ neighbors: GuestNeighbors, _ allows: (FlowKey) -> Bool
     ) -> Int {
-        let count = buffer.receive(from: flow.socket.raw)
+        let count = flow.receive(into: &buffer)
         // A pending error; the next event has the datagrams.
         guard count > 0 else {
             if count != -Int(Errno.again) { _ = takeErrors(of: flow) }
@@ -343,22 +347,22 @@ final class DatagramRelay {
         let isUDP = flow.key.protocolNumber == IPProtocol.udp
         var bytes = 0
         for number in 0..<count {
-            bytes += buffer.payload(number).byteCount
+            bytes += cost(of: number)
             let peer = buffer.peer(number)
             guard let remote = policy.visibleAddress(of: peer) else { continue }
             let key = FlowKey(
                 flow.key.protocolNumber, guest: flow.key.guestAddress, flow.key.guestPort, remote: remote,
                 isUDP ? peer.port : 0)
             guard filtering == .endpoint && isUDP || flow.peers.contains(key.remote) else {
-                drops[.unsolicited, default: 0] += 1
+                drops[.unsolicited, default: 0] += buffer.joinedCount(number)
                 continue
             }
             guard allows(key) else {
-                drops[.refused, default: 0] += 1
+                drops[.refused, default: 0] += buffer.joinedCount(number)
                 continue
             }
             if isUDP {
-                deliver(buffer.payload(number), key, hardware, number)
+                deliver(number, key, hardware)
             } else {
                 deliverReply(
                     buffer.echoMessage(number), key, hardware, hops: buffer.hops(number), buffer.trafficClass(number))
@@ -368,9 +372,17 @@ final class DatagramRelay {
         return bytes
     }
 
-    /// Sends a datagram of the buffer to a guest.
-    func deliver(_ payload: RawSpan, _ key: FlowKey, _ hardware: MACAddress, _ number: Int) {
-        deliver(payload, key, hardware, hops: buffer.hops(number), buffer.trafficClass(number))
+    /// The work that a message of the buffer is, in bytes.
+    func cost(of number: Int) -> Int {
+        max(buffer.payload(number).byteCount, buffer.joinedCount(number) * DatagramRelay.leastCost)
+    }
+
+    /// Sends the datagrams of a message of the buffer to a guest.
+    func deliver(_ number: Int, _ key: FlowKey, _ hardware: MACAddress) {
+        for place in 0..<buffer.joinedCount(number) {
+            deliver(
+                buffer.payload(number, place), key, hardware, hops: buffer.hops(number), buffer.trafficClass(number))
+        }
     }
 
     /// Sends a datagram to a guest.
