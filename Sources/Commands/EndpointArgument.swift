@@ -9,7 +9,8 @@ struct EndpointArgument: ExpressibleByArgument {
 
     init?(argument: String) {
         let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
-        guard parts.count == 2, let address = IPv4Address(parts[0]), let port = UInt16(parts[1]), port > 0 else {
+        guard parts.count == 2, let address = IPv4Address(parts[0]), let port = UInt16(digits: parts[1]), port > 0
+        else {
             return nil
         }
         self.address = address
@@ -24,7 +25,7 @@ struct Endpoint6Argument: ExpressibleByArgument {
 
     init?(argument: String) {
         guard argument.hasPrefix("["), let end = argument.lastIndex(of: "]"),
-            argument[end...].hasPrefix("]:"), let port = UInt16(argument[end...].dropFirst(2)), port > 0,
+            argument[end...].hasPrefix("]:"), let port = UInt16(digits: argument[end...].dropFirst(2)), port > 0,
             let address = IPv6Address(argument[..<end].dropFirst())
         else { return nil }
         self.address = address

@@ -19,7 +19,8 @@ struct HostDNSArgument: ExpressibleByArgument {
     }
 
     private static func loopbackAddress(_ argument: String) -> SocketAddress? {
-        guard let colon = argument.lastIndex(of: ":"), let port = UInt16(argument[argument.index(after: colon)...]),
+        guard let colon = argument.lastIndex(of: ":"),
+            let port = UInt16(digits: argument[argument.index(after: colon)...]),
             port > 0
         else { return nil }
         let host = argument[..<colon]

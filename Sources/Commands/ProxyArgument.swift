@@ -3,6 +3,7 @@ import ArgumentParser
 import Daemon
 import Platform
 import Uplink
+import Wire
 
 extension ProxyConfiguration {
     /// Parses `socks5://HOST:PORT` or `http://HOST:PORT`.
@@ -25,7 +26,7 @@ extension ProxyConfiguration {
         var host = rest[..<colon]
         let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
         if isBracketed { host = host.dropFirst().dropLast() }
-        guard let port = UInt16(rest[colon...].dropFirst()), port > 0, !host.isEmpty,
+        guard let port = UInt16(digits: rest[colon...].dropFirst()), port > 0, !host.isEmpty,
             host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "/") }),
             isBracketed == host.contains(":")
         else {

@@ -106,7 +106,8 @@ package enum GuestOptionFormat: Sendable {
         var bytes: [UInt8] = []
         for index in stride(from: 0, to: parts.count, by: 2) {
             let network = parts[index].split(separator: "/", omittingEmptySubsequences: false)
-            guard network.count == 2, let base = IPv4Address(network[0]), let length = UInt8(network[1]), length <= 32,
+            guard network.count == 2, let base = IPv4Address(network[0]), let length = UInt8(digits: network[1]),
+                length <= 32,
                 let router = IPv4Address(parts[index + 1])
             else { return nil }
             let mask = length == 0 ? 0 : UInt32.max << (32 - UInt32(length))

@@ -17,7 +17,7 @@ import Uplink
     @Test func otherFormsAreRefused() {
         for text in [
             "", "proxy.example:1080", "https://a:1", "socks5://", "socks5://a", "http://a:", "http://:1", "http://a:0",
-            "http://a:65536", "http://a/b:1", "http://2001:db8::1:3128", "http://[a]:1", "http://a b:1",
+            "http://a:65536", "http://a:+80", "http://a/b:1", "http://2001:db8::1:3128", "http://[a]:1", "http://a b:1",
         ] {
             #expect(throws: (any Error).self, "\(text)") { try ProxyConfiguration(option: text) }
         }

@@ -72,6 +72,9 @@ import Wire
         #expect(network.broadcast.description == "192.168.105.255")
         #expect(network.contains(IPv4Address("192.168.105.255")!))
         #expect(!network.contains(IPv4Address("192.168.106.0")!))
+        for text in ["10.0.0.0/+8", "10.0.0.0/-0", "0.0.0.0/-0", "10.0.0.0/", "10.0.0.0/33", "10.0.0.1/8"] {
+            #expect(IPv4Network(text) == nil, "\(text)")
+        }
         #expect(network.overlaps(IPv4Network(containing: IPv4Address("192.168.0.0")!, prefixLength: 16)))
         #expect(network.overlaps(IPv4Network(containing: IPv4Address("192.168.105.128")!, prefixLength: 25)))
         #expect(!network.overlaps(IPv4Network(containing: IPv4Address("192.168.104.0")!, prefixLength: 24)))

@@ -18,7 +18,7 @@ package struct IPv4Network: Hashable, Sendable {
     package init?(_ text: some StringProtocol) {
         let parts = text.split(separator: "/", omittingEmptySubsequences: false)
         guard parts.count == 2, let base = IPv4Address(parts[0]), (1...2).contains(parts[1].utf8.count),
-            let length = UInt8(parts[1]), length <= 32
+            let length = UInt8(digits: parts[1]), length <= 32
         else { return nil }
         self.init(containing: base, prefixLength: Int(length))
         guard self.base == base else { return nil }

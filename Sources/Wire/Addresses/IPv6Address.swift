@@ -108,8 +108,7 @@ extension IPv6Address {
                 guard let address = IPv4Address(part) else { return nil }
                 groups += [UInt16(address.value >> 16), UInt16(truncatingIfNeeded: address.value)]
             } else {
-                guard (1...4).contains(part.utf8.count), part.utf8.first != UInt8(ascii: "+"),
-                    let group = UInt16(part, radix: 16)
+                guard (1...4).contains(part.utf8.count), let group = UInt16(digits: part, radix: 16)
                 else { return nil }
                 groups.append(group)
             }

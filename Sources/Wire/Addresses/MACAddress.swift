@@ -49,8 +49,7 @@ package struct MACAddress: Hashable, BitwiseCopyable, Sendable {
         guard parts.count == 6 else { return nil }
         var value: UInt64 = 0
         for part in parts {
-            guard (1...2).contains(part.utf8.count), part.utf8.first != UInt8(ascii: "+"),
-                let byte = UInt8(part, radix: 16)
+            guard (1...2).contains(part.utf8.count), let byte = UInt8(digits: part, radix: 16)
             else { return nil }
             value = value << 8 | UInt64(byte)
         }
