@@ -15,10 +15,10 @@ import Wire
     }
 
     private func take(
-        _ frame: [UInt8], _ reassembler: inout Reassembler, now: Instant = .distantPast
+        _ frame: [UInt8], _ reassembler: inout Reassembler, by owner: GuestOwner? = nil, now: Instant = .distantPast
     ) -> Reassembler.Outcome {
         guard let packet = try? IPv4View(frame.rawSpan.from(14)) else { return .refused }
-        return reassembler.take(packet, now: now)
+        return reassembler.take(packet, by: owner, now: now)
     }
 
     @Test func fragmentsInAnyOrderMakeThePacket() throws {
@@ -45,6 +45,29 @@ import Wire
         #expect(take(fragment(792..<1600, isLast: false), &reassembler) == .refused)
         #expect(
             take(fragment(800..<3000, isLast: true), &reassembler) == .incomplete, "the first piece is gone with it")
+    }
+
+    /// A guest that sends the same fragment again and again, each time after the last one has expired, takes nothing
+    /// from others.
+    @Test func expiredPacketsAreNotCounted() {
+        var reassembler = Reassembler(), now = Instant.distantPast + .seconds(100)
+        let guest = GuestOwner.address(Fixture.guest6), other = GuestOwner.address(Fixture.outside6)
+        for _ in 0..<100 {
+            now += .seconds(20)
+            #expect(take(fragment(0..<800, isLast: false, id: 7), &reassembler, by: guest, now: now) == .incomplete)
+        }
+        #expect(take(fragment(0..<800, isLast: false, id: 8), &reassembler, by: other, now: now) == .incomplete)
+        for id in 9...14 as ClosedRange<UInt16> {
+            #expect(take(fragment(0..<800, isLast: false, id: id), &reassembler, by: guest, now: now) == .incomplete)
+        }
+        for id in [7, 8] as [UInt16] {
+            let last = take(
+                fragment(800..<3000, isLast: true, id: id), &reassembler, by: id == 8 ? other : guest, now: now)
+            guard case .complete = last else {
+                Issue.record("packet \(id) is gone")
+                continue
+            }
+        }
     }
 
     @Test func contradictoryFragmentsAreRefused() {

@@ -32,6 +32,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
         case contested(MACAddress)
     }
 
+    /// As many as the switch permits at a port (`GuestRules.addressLimit`).
+    private static var guestShare: Int { 32 }
+
     /// Addresses without a lease that one hardware address may hold.
     private let perHardware: Int
     /// Seconds without use after which an address is free for another hardware address.
@@ -52,7 +55,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     /// - Parameters:
     ///   - capacity: addresses without a lease.
     ///   - perHardware: those of one hardware address.
-    package init(capacity: Int = 4096, perHardware: Int = 16) {
+    package init(capacity: Int = 4096, perHardware: Int = NeighborTable.guestShare) {
         self.perHardware = perHardware
         share = FairShare(capacity: capacity)
     }

@@ -124,9 +124,11 @@ package struct Reassembler: Sendable {
         }
         // Taken out of the table while it changes, so that the bytes are not copied.
         var partial: Partial
-        if let known = partials.removeValue(forKey: key), known.expires > now {
+        let known = partials.removeValue(forKey: key)
+        if let known, known.expires > now {
             partial = known
         } else {
+            if let known { share.remove(known.owner) }
             let owner = owner ?? .address(key.source)
             for (old, partial) in partials where partial.expires <= now { remove(old) }
             makeRoom(for: owner, at: key.source)
@@ -153,13 +155,16 @@ package struct Reassembler: Sendable {
         }
         while !share.hasRoom(for: owner), !partials.isEmpty {
             let largest = share.count(of: owner) > 0 ? owner : share.largest
-            removeOldest { $1.owner == largest }
+            guard removeOldest(where: { $1.owner == largest }) else { return }
         }
     }
 
-    private mutating func removeOldest(where isCandidate: (Key, Partial) -> Bool) {
+    /// Returns false if there is no candidate.
+    @discardableResult
+    private mutating func removeOldest(where isCandidate: (Key, Partial) -> Bool) -> Bool {
         let oldest = partials.filter { isCandidate($0.key, $0.value) }.min { $0.value.expires < $1.value.expires }
         if let oldest { remove(oldest.key) }
+        return oldest != nil
     }
 
     private mutating func remove(_ key: Key) {
