@@ -9,16 +9,17 @@ import Wire
 extension Configuration {
     /// The rules for guests of a network that the uplink makes.
     /// - Parameters:
-    ///   - gateway: nil if the address is unknown.
+    ///   - network: of the guests, with the gateway; nil if it is unknown.
     ///   - hardware: the gateway's hardware address; nil if it is unknown.
     ///   - gatewayIPv6: the gateway's IPv6 addresses, as far as they are known.
-    func guestRules(gateway: IPv4Address?, hardware: MACAddress?, gatewayIPv6: [IPv6Address]) -> GuestRules {
+    func guestRules(of network: GuestNetwork?, hardware: MACAddress?, gatewayIPv6: [IPv6Address]) -> GuestRules {
         var isOwn = false
         if case .server = role { isOwn = true }
         var rules = GuestRules(isOwn ? .everywhere : .uplink)
         // With another DHCP server, that server may be a guest.
         rules.stopsDHCP = dhcp == .auto || dhcp == .builtin
-        rules.gateway = gateway ?? .any
+        rules.gateway = network?.gateway ?? .any
+        rules.network = network?.network
         rules.gatewayHardware = hardware ?? .zero
         rules.gatewayIPv6 = gatewayIPv6
         // A guest that may not be a router does not need a customary router address.

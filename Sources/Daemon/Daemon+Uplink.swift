@@ -112,7 +112,7 @@ extension Daemon {
         let addressing = made.hostAddressing
         setRules(
             configuration.guestRules(
-                gateway: addressing?.network.gateway, hardware: addressing?.gatewayHardware,
+                of: addressing?.network, hardware: addressing?.gatewayHardware,
                 gatewayIPv6: addressing?.gatewayIPv6 ?? []))
         if let addressing { try startServices(addressing, terminatesTCP: !made.terminatesTCP) }
         return true

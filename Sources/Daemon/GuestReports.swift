@@ -78,7 +78,7 @@ struct GuestReports {
         case .neighbor: "names the hardware address of another guest in ARP or neighbour discovery"
         case .hiddenHeader: "sends packets whose headers are cut off or spread over fragments"
         case .tooManyTags: "sends frames with more than \(LinkHeader.limit) VLAN tags"
-        case .tooManyAddresses: "uses more than \(GuestRules.addressLimit) IPv6 addresses at a time"
+        case .tooManyAddresses: "uses more than \(GuestRules.addressLimit) addresses at a time"
         }
     }
 

@@ -152,6 +152,11 @@ package struct NATTable: Equatable, Sendable {
         // MSS clamping, for paths with a smaller MTU that lose ICMP (RFC 4459 section 3.2).
         rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
         rules += [inward, outward].flatMap(resetRules)
+        // Guests reach each other on their link. Through the host, a guest could have it look for any number of
+        // addresses that nobody has, until its table of neighbours is full (RFC 6583).
+        rules += (["ip daddr \(network)"] + (network6.map { ["ip6 daddr \($0)"] } ?? [])).map {
+            "\(inward) \(outward) \($0) ct status & dnat == 0 drop"
+        }
         rules.append("\(inward) ip saddr != \(network) drop")
         if isIsolating || egress.isDenying || egress.deniesPrivate {
             // Guests may use published ports, like every client that reaches the host.

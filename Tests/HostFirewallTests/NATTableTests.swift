@@ -48,6 +48,16 @@ private func network(_ text: String) -> IPv4Network {
         #expect(!six.script(isOwned: false).contains("masquerade"))
     }
 
+    @Test func hostRoutesNothingBetweenGuests() {
+        var six = firewall
+        let rule = "    iif 7 oif 7 ip daddr 192.168.105.0/24 ct status & dnat == 0 drop\n"
+        #expect(six.script(isOwned: false).contains(rule) && !six.script(isOwned: false).contains("oif 7 ip6 daddr"))
+        six.network6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::")!, prefixLength: 64)
+        #expect(
+            six.script(isOwned: false).contains(
+                "    iif 7 oif 7 ip6 daddr fd00:1:2:3::/64 ct status & dnat == 0 drop\n"))
+    }
+
     @Test func namesHaveSetsAndRules() {
         var named = firewall
         named.egress.isDenying = true

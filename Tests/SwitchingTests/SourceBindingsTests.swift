@@ -107,9 +107,48 @@ import Wire
         #expect(bindings.claim(address(1), by: station(1, 11), now: 1) == nil)
         #expect(bindings.claim(address(1), by: station(1, 12), now: 1)?.solicitation?.holder == station(1, 11))
         for number in 0..<2000 as Range<UInt64> {
-            #expect(bindings.claim(address(100 + number), by: station(1, 11), now: 2) == nil)
+            #expect(
+                bindings.claim(address(100 + number), by: station(1, 100 + number / 16), now: 9 + UInt32(number)) == nil
+            )
         }
         #expect(bindings.count(at: 1) == SourceBindings.sharedShare)
+    }
+
+    /// Each guest behind a trunk has a guest's share, and all together do not fill the host's table either.
+    @Test func guestsBehindATrunkCannotRotateThroughAddresses() {
+        var bindings = made(4, shared: [1])
+        func claims(_ numbers: Range<UInt64>, by hardware: (UInt64) -> UInt64, now: UInt32) -> Int {
+            numbers.count { bindings.claim(address($0), by: station(1, hardware($0)), now: now) == nil }
+        }
+        let share = SourceBindings.guestShare, all = SourceBindings.sharedShare
+        #expect(claims(0..<4096, by: { _ in 11 }, now: 100) == share)
+        #expect(claims(5000..<5010, by: { _ in 12 }, now: 100) == 10, "another guest has room")
+        #expect(claims(0..<4096, by: { _ in 11 }, now: 104) == share, "the same")
+        #expect(claims(6000..<7000, by: { _ in 11 }, now: 109) == share, "after five seconds")
+        // With a forged hardware address for each.
+        let rest = all - share, fresh = Int(SourceBindings.freshReplacements)
+        #expect(claims(10_000..<20_000, by: { $0 }, now: 120) == all + fresh)
+        for second in 1...4 as ClosedRange<UInt32> {
+            #expect(claims(20_000..<30_000, by: { 20_000 * UInt64(second) + $0 }, now: 120 + second) == fresh)
+        }
+        #expect(bindings.count(at: 1) == all && all + 5 * fresh < 1024 && rest > 0)
+    }
+
+    /// They count beside IPv6 addresses, and are no guest's alone.
+    @Test func unleasedIPv4AddressesCount() {
+        var bindings = made(4, shared: [3])
+        func claims(_ port: PortNumber, _ numbers: Range<UInt32>, hardware: UInt64? = nil, now: UInt32) -> Int {
+            numbers.count {
+                bindings.claim(IPv4Address(0x0a00_0000 + $0), by: station(port, hardware), now: now)
+            }
+        }
+        #expect(bindings.claim(address(1), by: station(1), now: 100) == nil)
+        #expect(claims(1, 0..<4096, now: 100) == 31 && claims(2, 0..<4096, now: 100) == 32)
+        #expect(claims(3, 0..<4096, hardware: 5, now: 100) == 32 && claims(3, 0..<4096, hardware: 6, now: 100) == 32)
+        #expect(bindings.claim(address(2), by: station(1), now: 104) != nil)
+        #expect(claims(1, 0..<31, now: 104) == 31 && claims(1, 100..<200, now: 105) == 1)
+        bindings.detach(2)
+        #expect(bindings.count(at: 2) == 0)
     }
 
     @Test func sharedPortsReuseRegions() {
@@ -118,7 +157,8 @@ import Wire
             for port in 1...70 as ClosedRange<PortNumber> { bindings.attach(port, group: 0, isShared: true) }
             for port in 1...70 as ClosedRange<PortNumber> {
                 for number in 0..<600 as Range<UInt64> {
-                    _ = bindings.claim(address(UInt64(port) << 16 | number), by: station(port), now: UInt32(round))
+                    let guest = station(port, UInt64(port) << 16 | number / 16)
+                    _ = bindings.claim(address(UInt64(port) << 16 | number), by: guest, now: UInt32(round))
                 }
                 #expect(
                     bindings.count(at: port) == (port <= 64 ? SourceBindings.sharedShare : SourceBindings.guestShare))
@@ -192,7 +232,9 @@ import Wire
                 used[number] = (claimant, now)
                 solicited[number] = 0
             } else {
-                let isFull = refusal?.holder == nil && held == SourceBindings.guestShare && before == nil
+                let isFull =
+                    refusal?.holder == nil && before == nil
+                    && (shared.contains(port) ? held >= SourceBindings.guestShare : held == SourceBindings.guestShare)
                 #expect((!isOwn || isFull) && after == before, "step \(step)")
                 if let question = refusal?.solicitation {
                     #expect(question.holder == before && question.address == address(number))

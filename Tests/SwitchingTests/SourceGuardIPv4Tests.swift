@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
-import Switching
+@testable import Switching
 import TestSupport
 import Testing
 import Timing
@@ -110,5 +110,34 @@ import Wire
         try other.send(frame)
         harness.settle()
         #expect(listener.received() == [frame])
+    }
+
+    /// What the host keeps as a neighbour is bounded for each guest: an address of a large network, and any that asks
+    /// for the gateway.
+    @Test(arguments: [16, 22, 23, 24]) func guestFillsNoTableOfNeighbors(length: Int) {
+        let base = IPv4Address("10.20.0.0")!, gateway = IPv4Address("10.20.0.1")!, leased = IPv4Address("10.20.0.2")!
+        let foreign = IPv4Address("172.16.0.1")!, isLarge = length < 23
+        var guardian = SourceGuard(ports: 4)
+        for port in 1...2 as ClosedRange<PortNumber> { guardian.attach(port, group: 0, isShared: false) }
+        guardian.setGateway(gateway, IPv4Network(containing: gateway, prefixLength: length), [])
+        guardian.bind(leased, to: mac(1), until: .distantFuture, now: 100)
+        func permits(
+            _ address: IPv4Address, _ port: PortNumber = 1, for target: IPv4Address? = nil, isRouter: Bool = false,
+            now: UInt32 = 100
+        ) -> Bool {
+            let station = Station(port: port, hardware: mac(UInt64(port)))
+            let claim = SourceGuard.Claim(address: address, hardware: station.hardware)
+            return guardian.judge(claim, by: station, target: target, isRouter: isRouter, now: now) == .permitted
+        }
+        #expect((10..<210).count { permits(base.advanced(by: $0)) } == (isLarge ? 32 : 200))
+        // As packets, foreign addresses are the business of the host's firewall.
+        #expect((0..<100).count { permits(foreign.advanced(by: $0)) } == 100)
+        #expect((0..<100).count { permits(foreign.advanced(by: $0), for: gateway) } == (isLarge ? 0 : 32))
+        #expect(permits(foreign.advanced(by: 999), for: free), "the host does not learn it")
+        #expect((300..<400).count { permits(base.advanced(by: $0), for: gateway, isRouter: true) } == 100)
+        // A lease does not count, and another guest has a share of its own.
+        #expect(permits(leased) && permits(leased, for: gateway) && !permits(leased, 2))
+        #expect(permits(base.advanced(by: 10), 2, for: gateway) && permits(foreign, 2, for: gateway))
+        #expect((10..<200).count { permits(base.advanced(by: $0), now: 105) } == (isLarge ? 32 : 190))
     }
 }

@@ -46,7 +46,7 @@ extension ForwardingWorker {
             fabric.settings.updateGuestChecks()
         case .rules(let rules):
             fabric.settings.rules = rules
-            fabric.tables.sourceGuard.setGateway(rules.gateway, rules.gatewayIPv6)
+            fabric.tables.sourceGuard.setGateway(rules.gateway, rules.network, rules.gatewayIPv6)
             fabric.settings.updateGuestChecks()
         case .bindings(let bindings):
             for binding in bindings {

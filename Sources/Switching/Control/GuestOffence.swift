@@ -14,7 +14,7 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case hiddenHeader
     /// More VLAN tags than are read.
     case tooManyTags
-    /// More IPv6 addresses than a guest may use at a time.
+    /// More addresses than a guest may use at a time.
     case tooManyAddresses
 
     /// Whether `--allow-server` permits it.

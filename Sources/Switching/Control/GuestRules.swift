@@ -17,7 +17,7 @@ package struct GuestRules: Equatable, Sendable {
     /// Seconds after which a guest that does not answer for an IPv6 address loses it to another that claims it.
     package static let addressAnswerTimeout: UInt32 = 30
 
-    /// IPv6 addresses that one guest may use at a time.
+    /// Addresses that one guest may use at a time, those of DHCP aside.
     package static var addressLimit: Int { SourceBindings.guestShare }
 
     /// Where the rules apply.
@@ -26,6 +26,8 @@ package struct GuestRules: Equatable, Sendable {
     package var stopsDHCP = true
     /// `any` if it is not known.
     package var gateway: IPv4Address = .any
+    /// The gateway's network; nil if it is not known.
+    package var network: IPv4Network?
     /// `zero` if it is not known.
     package var gatewayHardware: MACAddress = .zero
     /// As far as they are known from the start; others are learned from the uplink.

@@ -55,9 +55,7 @@ extension Dispatcher {
             if isEverywhere || guardsLeases {
                 let claim = SourceGuard.Claim(
                     address: IPv4Address(frame, at: start &+ IPv4Header.Field.source), hardware: header.source)
-                if claim.address != .any && !tables.sourceGuard.permits(claim, from: header.source, now: now) {
-                    return spoofed(claim, context, header)
-                }
+                if claim.address != .any, let refusal = refusal(of: claim, nil, context, header) { return refusal }
             }
             // Nearly all packets.
             if frame.byte(at: start &+ IPv4Header.Field.protocolNumber) == IPProtocol.tcp
@@ -77,10 +75,9 @@ extension Dispatcher {
                 return verdict(on: .neighbor, context, header)
             }
             // Without an address it claims none (RFC 5227 section 1.1).
-            if claim.address == .any || tables.sourceGuard.permits(claim, from: header.source, now: now) {
-                return .pass
-            }
-            return spoofed(claim, context, header)
+            if claim.address == .any { return .pass }
+            let target = IPv4Address(frame, at: start &+ ARPPacket.Field.targetAddress)
+            return refusal(of: claim, target, context, header) ?? .pass
         case .ipv6:
             return settings.rules.reach == .nothing ? .pass : verdict(onIPv6: frame.from(start), context, header)
         case .hidden:
@@ -170,9 +167,20 @@ extension Dispatcher {
         }
     }
 
-    private func spoofed(_ claim: SourceGuard.Claim, _ context: FrameContext, _ header: FrameHeader) -> Verdict {
-        if claim.address == tables.sourceGuard.gateway { reportOffence(.gateway, context, header) }
-        return .drop(.spoofed)
+    /// The verdict on a claim that the source guard refuses; nil if it does not.
+    @inline(__always)
+    private mutating func refusal(
+        of claim: SourceGuard.Claim, _ target: IPv4Address?, _ context: FrameContext, _ header: FrameHeader
+    ) -> Verdict? {
+        let station = Station(port: PortNumber(context.ingress), hardware: header.source)
+        let isRouter = ports[context.ingress].endpoint.mayServe
+        switch tables.sourceGuard.judge(claim, by: station, target: target, isRouter: isRouter, now: now) {
+        case .permitted: return nil
+        case .tooMany: return verdict(on: .tooManyAddresses, context, header)
+        case .refused:
+            if claim.address == tables.sourceGuard.gateway { reportOffence(.gateway, context, header) }
+            return .drop(.spoofed)
+        }
     }
 
     /// The verdict on an offence, which is reported if it is news.

@@ -18,7 +18,12 @@ struct Station: Equatable, BitwiseCopyable, Sendable {
 /// to any other that waits.
 ///
 /// A guest with a full share gets a further address when one of its addresses was not used for `leastUse` seconds. So
-/// it cannot fill the host's table of neighbours, which all guests share, with ever new addresses.
+/// it cannot fill the host's table of neighbours, which all guests share, with ever new addresses. Behind a shared
+/// port, this holds for each hardware address, and `freshReplacements` bounds all of them, because hardware addresses
+/// can be forged there.
+///
+/// IPv4 addresses that are bound to no lease count in the same share, if the host keeps them as neighbours. They are no
+/// guest's alone, so that other guests are not refused.
 ///
 /// A port's bindings lie side by side in its own block, so that a guest takes nothing of the others' shares
 /// however many addresses it uses, and a new guest always has room. The binding of an address is found by open
@@ -64,6 +69,9 @@ struct SourceBindings: ~Copyable {
         var isShared = false
         /// The region for shared ports that it has; -1 for none.
         var region: Int8 = -1
+        /// Bindings in use that were replaced in the second `replacedIn`.
+        var replaced: UInt8 = 0
+        var replacedIn: UInt32 = 0
     }
 
     /// Addresses of one guest's port. Privacy addresses (RFC 8981) make about eight for each prefix.
@@ -75,6 +83,9 @@ struct SourceBindings: ~Copyable {
     /// Seconds from its last use on for which an address in a full share of a guest is not replaced. Linux keeps a
     /// neighbour for as long, however full its table is (`neigh_forced_gc`).
     static let leastUse: UInt32 = 5
+    /// Bindings in use that a shared port with a full share may replace within a second, by those of further guests. In
+    /// `leastUse` seconds, such a port uses fewer addresses than Linux keeps as neighbours (1,024; arp(7), gc_thresh3).
+    static let freshReplacements: UInt8 = 32
     /// Seconds between two solicitations for one address.
     static let solicitationInterval: UInt32 = 2
     /// Solicitations that a holder leaves unanswered before it loses an address.
@@ -172,11 +183,8 @@ struct SourceBindings: ~Copyable {
     ) -> Refusal? {
         let number = unsafe Int(index[slot(of: address)])
         guard number != 0 else {
-            guard hasRoom(at: Int(station.port), now) else {
-                return Refusal(holder: nil, isNew: false, solicitation: nil)
-            }
-            insert(address, station, isDetection, now)
-            return nil
+            return insert(address, station, isDetection, now)
+                ? nil : Refusal(holder: nil, isNew: false, solicitation: nil)
         }
         guard isHolder(station, of: number) else { return contest(number, station, isDetection, maySolicit, now) }
         unsafe bindings[number].station = Station(port: bindings[number].station.port, hardware: station.hardware)
@@ -184,6 +192,14 @@ struct SourceBindings: ~Copyable {
         unsafe bindings[number].solicitations = 0
         if isDetection { unsafe bindings[number].detected = now }
         return nil
+    }
+
+    /// A guest uses an IPv4 address that is bound to no lease. Returns whether its share has room for it.
+    mutating func claim(_ address: IPv4Address, by station: Station, now: UInt32) -> Bool {
+        // An address of a group, which no guest has; of the port and guest, so that others may use it as well.
+        let guest = unsafe shares[Int(station.port)].isShared ? station.hardware.value : 0
+        let key = IPv6Address(0xffff << 48 | guest, UInt64(station.port) << 32 | UInt64(address.value))
+        return claim(key, by: station, now: now) == nil
     }
 
     private func isHolder(_ station: Station, of number: Int) -> Bool {
@@ -202,11 +218,11 @@ struct SourceBindings: ~Copyable {
         let isDue = binding.solicitations == 0 || now &- binding.lastSolicitation >= SourceBindings.solicitationInterval
         if isDue && binding.solicitations >= SourceBindings.maximumSolicitations
             && now &- binding.firstSolicitation >= SourceBindings.answerTimeout
-            && hasRoom(at: Int(station.port), now)
+            && room(for: station, now).exists
         {
             let address = binding.address
             remove(number)
-            insert(address, station, isDetection, now)
+            _ = insert(address, station, isDetection, now)
             return nil
         }
         guard isDue && maySolicit else { return Refusal(holder: binding.station.port, isNew: isNew, solicitation: nil) }
@@ -219,18 +235,50 @@ struct SourceBindings: ~Copyable {
             solicitation: Solicitation(address: binding.address, holder: binding.station))
     }
 
-    /// Whether a port may have one more address, or one instead of its oldest. Behind a shared port, new addresses may
-    /// be those of further guests.
-    private func hasRoom(at port: Int, _ now: UInt32) -> Bool {
-        let share = unsafe shares[port]
-        if share.isShared || share.count < share.capacity { return true }
-        return unsafe now &- bindings[oldest(at: port, now)].lastUsed >= SourceBindings.leastUse
+    /// Where one more address of a guest may go.
+    private enum Room {
+        case free
+        /// In place of the binding with this number.
+        case instead(of: Int)
+        case none
+
+        var exists: Bool { if case .none = self { false } else { true } }
     }
 
-    /// Binds an address that is free, instead of the port's oldest if its share is full.
-    private mutating func insert(_ address: IPv6Address, _ station: Station, _ isDetection: Bool, _ now: UInt32) {
+    private func room(for station: Station, _ now: UInt32) -> Room {
+        let share = unsafe shares[Int(station.port)], guestShare = SourceBindings.guestShare
+        if share.isShared && share.count >= guestShare {
+            let own = oldest(at: station, now)
+            if own.count >= guestShare { return isUnused(own.number, now) ? .instead(of: own.number) : .none }
+        }
+        if share.count < share.capacity { return .free }
+        let oldest = oldest(in: share, now)
+        if isUnused(oldest, now) { return .instead(of: oldest) }
+        // The address may be that of a further guest.
+        let hasRest = share.replacedIn != now || share.replaced < SourceBindings.freshReplacements
+        return share.isShared && hasRest ? .instead(of: oldest) : .none
+    }
+
+    private func isUnused(_ number: Int, _ now: UInt32) -> Bool {
+        unsafe now &- bindings[number].lastUsed >= SourceBindings.leastUse
+    }
+
+    /// Binds an address that is free, if there is room for it.
+    private mutating func insert(
+        _ address: IPv6Address, _ station: Station, _ isDetection: Bool, _ now: UInt32
+    ) -> Bool {
         let port = Int(station.port)
-        if unsafe shares[port].count == shares[port].capacity { remove(oldest(at: port, now)) }
+        switch room(for: station, now) {
+        case .none: return false
+        case .free: break
+        case .instead(let number):
+            if !isUnused(number, now) {
+                if unsafe shares[port].replacedIn != now { unsafe shares[port].replaced = 0 }
+                unsafe shares[port].replacedIn = now
+                unsafe shares[port].replaced += 1
+            }
+            remove(number)
+        }
         let number = unsafe Int(shares[port].first + shares[port].count)
         unsafe shares[port].count += 1
         // Not new if the guest uses it without looking for duplicates first.
@@ -238,14 +286,31 @@ struct SourceBindings: ~Copyable {
         unsafe (bindings + number).initialize(
             to: Binding(address: address, station: station, lastUsed: now, detected: detected))
         unsafe index[slot(of: address)] = UInt16(number)
+        return true
     }
 
-    private func oldest(at port: Int, _ now: UInt32) -> Int {
-        let first = unsafe Int(shares[port].first)
+    /// The binding of a share that was unused for longest.
+    private func oldest(in share: Share, _ now: UInt32) -> Int {
+        let first = Int(share.first)
         var oldest = first
-        for number in first..<first + (unsafe Int(shares[port].count))
+        for number in first..<first + Int(share.count)
         where unsafe now &- bindings[number].lastUsed > now &- bindings[oldest].lastUsed { oldest = number }
         return oldest
+    }
+
+    /// The same among those of one guest behind a shared port, and how many that guest has.
+    private func oldest(at station: Station, _ now: UInt32) -> (number: Int, count: Int) {
+        let share = unsafe shares[Int(station.port)], first = Int(share.first)
+        var found = (number: first, count: 0)
+        for number in first..<first + Int(share.count) {
+            let one = unsafe bindings[number]
+            guard one.station.hardware == station.hardware else { continue }
+            if unsafe found.count == 0 || now &- one.lastUsed > now &- bindings[found.number].lastUsed {
+                found.number = number
+            }
+            found.count += 1
+        }
+        return found
     }
 
     /// A solicitation as a frame of the switch. It has a source address, because one without looks for duplicates: a

@@ -6,7 +6,8 @@ import Wire
 /// IP source guard: which source addresses a guest may use.
 ///
 /// * An IPv4 address that this program's DHCP server has leased is the lease holder's alone, as source and in ARP. IPv4
-///   addresses that were leased to no guest may be used by any guest.
+///   addresses that were leased to no guest may be used by any guest, but one guest may use only so many of those that
+///   the host keeps as neighbours.
 /// * An IPv6 address is the guest's that has used it first (`SourceBindings`).
 /// * The gateway's addresses are no guest's.
 ///
@@ -17,12 +18,17 @@ struct SourceGuard: ~Copyable {
     private var lastClaim = Claim(address: .any, hardware: .zero)
     /// `any` while it is not known.
     private(set) var gateway = IPv4Address.any
+    /// The gateway's network; nil while it is not known.
+    private var network: IPv4Network?
     private var gateways = GatewayAddresses()
     private var bindings: SourceBindings
     /// The IPv6 source that was last permitted, for whom and when: a second later its use is recorded again.
     private var lastSource = (
         address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: UInt32(0)
     )
+
+    /// The length of the prefix of a network of 512 addresses, from which on Linux removes neighbours (gc_thresh2).
+    private static let smallNetwork = 23
 
     /// - Parameter ports: port numbers are below this.
     init(ports: Int) { bindings = SourceBindings(ports: ports) }
@@ -33,9 +39,19 @@ struct SourceGuard: ~Copyable {
         let hardware: MACAddress
     }
 
-    /// Sets the gateway's addresses, as far as they are known from the start.
-    mutating func setGateway(_ address: IPv4Address, _ others: [IPv6Address]) {
+    /// What becomes of a frame with a claim.
+    enum Verdict {
+        case permitted
+        /// The address is another station's.
+        case refused
+        /// The guest uses too many addresses.
+        case tooMany
+    }
+
+    /// Sets the gateway's addresses and network, as far as they are known from the start.
+    mutating func setGateway(_ address: IPv4Address, _ network: IPv4Network?, _ others: [IPv6Address]) {
         gateway = address
+        self.network = network
         gateways.reset(to: others)
         forgetLast()
     }
@@ -57,16 +73,33 @@ struct SourceGuard: ~Copyable {
         claim.address == lastClaim.address && claim.hardware == lastClaim.hardware
     }
 
-    /// Whether a guest that sends from `source` may make this claim.
-    mutating func permits(_ claim: Claim, from source: MACAddress, now: UInt32) -> Bool {
+    /// Judges a guest's claim. `station` is the sender.
+    /// - Parameters:
+    ///   - target: of an ARP packet, which may learn the claim; nil for an IP packet.
+    ///   - isRouter: the guest sends packets of others.
+    mutating func judge(
+        _ claim: Claim, by station: Station, target: IPv4Address?, isRouter: Bool, now: UInt32
+    ) -> Verdict {
         // Both addresses of an ARP packet are the sender's.
-        if wasPermitted(claim) && claim.hardware == source { return true }
-        if claim.address == gateway && gateway != .any { return false }
+        if wasPermitted(claim) && claim.hardware == station.hardware { return .permitted }
+        if claim.address == gateway && gateway != .any { return .refused }
+        // A foreign address counts in ARP only, so it is judged each time.
+        var isRemembered = network?.contains(claim.address) ?? true
         if let holder = leases.holder(of: claim.address), holder.isCurrent(at: now) {
-            guard holder.hardware == claim.hardware, holder.hardware == source else { return false }
+            guard holder.hardware == claim.hardware, holder.hardware == station.hardware else { return .refused }
+            isRemembered = true
+        } else if !isRouter, isNeighbor(claim.address, target), !bindings.claim(claim.address, by: station, now: now) {
+            return .tooMany
         }
-        if claim.hardware == source { lastClaim = claim }
-        return true
+        if isRemembered && claim.hardware == station.hardware { lastClaim = claim }
+        return .permitted
+    }
+
+    /// Whether the host learns an address as that of a neighbour: one of its network, because it answers there, and
+    /// any that asks for the gateway by ARP. The addresses of a network of 512 or fewer fit into the host's table.
+    private func isNeighbor(_ address: IPv4Address, _ target: IPv4Address?) -> Bool {
+        guard let network else { return false }
+        return network.contains(address) ? network.prefixLength < SourceGuard.smallNetwork : target == gateway
     }
 
     // MARK: IPv6
