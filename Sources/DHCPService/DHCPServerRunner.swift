@@ -72,6 +72,8 @@ package final class DHCPServerRunner {
     private var timer: ControlLoop.TimerID?
     /// Called with leases that were assigned or have changed, and at the start with all.
     package var onLeases: ([Lease]) -> Void = { _ in }
+    /// Called when `activity` has changed.
+    package var onActivity: (Activity) -> Void = { _ in }
     /// Called before requests are handled, at most once a second: updates options that depend on the host.
     package var refreshConfiguration: (inout DHCPConfiguration) -> Void = { _ in }
     private var nextRefresh = Instant.distantPast
@@ -104,6 +106,23 @@ package final class DHCPServerRunner {
 
     private func makeDetector() -> DHCPServerDetector {
         DHCPServerDetector(seed: Random.value(), hardware: detectorHardware, claim: claim, now: BootClock.now)
+    }
+
+    /// What the server does about guests' requests.
+    package enum Activity: Sendable {
+        /// It probes for another server, and requests wait.
+        case detecting
+        case serving
+        /// Another server answers.
+        case yielding
+    }
+
+    package var activity: Activity {
+        switch state {
+        case .detecting: .detecting
+        case .serving: .serving
+        case .yielding: .yielding
+        }
     }
 
     /// Whether this server answers requests.
@@ -182,6 +201,7 @@ package final class DHCPServerRunner {
     package func restart() {
         guard yieldsToOthers else { return }
         state = .detecting(makeDetector(), waiting: [])
+        onActivity(.detecting)
         start()
     }
 
@@ -255,6 +275,7 @@ package final class DHCPServerRunner {
         }
         claim.serves = false
         state = .yielding(nil, nextCheck: BootClock.now + nextCheckInterval)
+        onActivity(.yielding)
         nextCheckInterval = min(2 * nextCheckInterval, Self.checkInterval)
         control.setPolicy(ServicePolicy(watchesDHCP: true))
     }
@@ -268,6 +289,7 @@ package final class DHCPServerRunner {
         )
         claim.serves = true
         state = .serving(nil)
+        onActivity(.serving)
         nextCheckInterval = Self.firstCheckInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
         for frame in waiting { serve(frame, now: now, into: &outbox) }

@@ -113,6 +113,15 @@ extension Daemon {
             logger: logger
         )
         addressService = service
+        // One server gives addresses of both versions.
+        if service.activity != .serving { router?.pause() }
+        service.onActivity = { [unowned self] activity in
+            switch activity {
+            case .detecting: router?.pause()
+            case .serving: router?.serve()
+            case .yielding: router?.resign()
+            }
+        }
         names?.names.directory = service
         service.portName = { [unowned self] in name(of: $0) }
         let published = publishedGuests

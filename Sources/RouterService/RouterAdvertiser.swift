@@ -13,6 +13,7 @@ import Wire
 ///     without an address, and      to all guests, 3 s after the last one at the earliest (section 6.2.6)
 ///     beyond the limit
 ///     end                          to all guests, with lifetimes of 0 (section 6.2.5)
+///     another server's network     to all guests, once, with those of the prefix 0 as well
 package struct RouterAdvertiser: Sendable {
     /// Defaults of RFC 4861 section 6.2.1, and constants of section 10.
     private static let minimumInterval = TimeAmount.seconds(200), maximumInterval = TimeAmount.seconds(600)
@@ -47,11 +48,16 @@ package struct RouterAdvertiser: Sendable {
     package mutating func change(_ contents: RouterAdvertisement, now: Instant) {
         guard contents != self.contents else { return }
         self.contents = contents
-        remainingInitial = RouterAdvertiser.initialCount
-        nextDeadline = earliest(now)
+        restart(now: now)
     }
 
     private func earliest(_ now: Instant) -> Instant { max(now, lastMulticast + RouterAdvertiser.minimumDelay) }
+
+    /// Begins again, for guests that have had no advertisement.
+    package mutating func restart(now: Instant) {
+        remainingInitial = RouterAdvertiser.initialCount
+        nextDeadline = earliest(now)
+    }
 
     /// Handles a solicitation, which the caller has checked.
     /// - Parameter source: the sender; without an address, all guests get the advertisement.
@@ -81,11 +87,22 @@ package struct RouterAdvertiser: Sendable {
     }
 
     /// The last advertisement: the sender is no router and no name server any more, and leads to no NAT64.
-    package var farewell: [UInt8] {
+    package var farewell: [UInt8] { frame(last) }
+
+    private var last: RouterAdvertisement {
         var last = contents
         last.routerLifetime = 0
         last.namesLifetime = 0
         last.nat64Lifetime = 0
+        return last
+    }
+
+    /// The last advertisement of a router whose network is served by another: guests do not use its prefix for new
+    /// connections either (RFC 4862 section 5.5.4).
+    package var resignation: [UInt8] {
+        var last = last
+        last.preferredLifetime = 0
+        last.validLifetime = 0
         return frame(last)
     }
 

@@ -117,6 +117,10 @@ package final class RouterService {
     private var notedDomains: Set<DNSName> = []
     /// The host's search domains may change without end.
     private static let mostNotedDomains = 256
+    /// Whether guests get advertisements and answers: not where another server gives them addresses.
+    private var isServing = true
+    /// Whether guests may have had an advertisement.
+    private var hasAdvertised = false
     /// Called before guests get an advertisement: updates what depends on the host.
     package var refresh: (inout Contents) -> Void = { _ in }
 
@@ -129,6 +133,31 @@ package final class RouterService {
         server = DHCPv6Server(hardware: contents.hardware)
         advertiser = RouterAdvertiser(contents.advertisement, from: contents.address, now: BootClock.now)
         control.setRouterService(true)
+    }
+
+    /// Serves guests, after `pause` or `resign`.
+    package func serve() {
+        guard !isServing else { return }
+        isServing = true
+        control.setRouterService(true)
+        advertiser.restart(now: BootClock.now)
+        update()
+    }
+
+    /// Sends nothing, until `serve` or `resign` is called.
+    package func pause() {
+        isServing = false
+        control.setRouterService(false)
+        loop.cancel(timer)
+        timer = nil
+    }
+
+    /// Leaves guests to another server. Those that have had advertisements are sent the end of the router and its
+    /// prefix.
+    package func resign() {
+        pause()
+        if hasAdvertised { control.sendFromService(advertiser.resignation) }
+        hasAdvertised = false
     }
 
     /// Advertises the router to all guests, after the switch has its ports.
@@ -165,7 +194,7 @@ package final class RouterService {
         var count = 0
         while count < RouterService.burst, let frame = control.removeRouterRequest() {
             count += 1
-            receive(frame.bytes)
+            if isServing { receive(frame.bytes) }
         }
         if count == RouterService.burst { control.notification.signal() }
         if count > 0 { update() }
@@ -203,11 +232,15 @@ package final class RouterService {
 
     /// Sends what is due, and sets the timer.
     private func update() {
+        guard isServing else { return }
         let now = BootClock.now
         refresh(&contents)
         noteDomains(contents.fittedDomains.others)
         advertiser.change(contents.advertisement, now: now)
-        if let frame = advertiser.tick(now: now, random: Random.value()) { control.sendFromService(frame) }
+        if let frame = advertiser.tick(now: now, random: Random.value()) {
+            hasAdvertised = true
+            control.sendFromService(frame)
+        }
         loop.cancel(timer)
         timer = loop.schedule(at: advertiser.nextDeadline) { [unowned self] in update() }
     }
@@ -227,7 +260,7 @@ package final class RouterService {
     package func close(isForwarding: Bool) {
         control.setRouterService(false)
         loop.cancel(timer)
-        guard isForwarding else { return }
+        guard isForwarding, isServing else { return }
         control.sendFromService(advertiser.farewell)
         // Before ports are detached.
         _ = control.barrier()

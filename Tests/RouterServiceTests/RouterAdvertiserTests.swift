@@ -48,6 +48,25 @@ import Wire
         #expect(advertiser.nextDeadline == start + .seconds(16))
     }
 
+    /// Another server's guests give up the router and its prefix, and get them back at once later.
+    @Test func resignationEndsRouterAndPrefix() throws {
+        var contents = contents
+        contents.prefix = 0xfd00 << 48
+        contents.preferredLifetime = 2700
+        contents.validLifetime = 5400
+        var advertiser = RouterAdvertiser(contents, from: address, now: start)
+        for _ in 0..<5 { _ = advertiser.tick(now: advertiser.nextDeadline, random: 0) }
+        let (sent, to, _) = try parse(advertiser.resignation)
+        #expect(to == .allNodes && sent.prefix == contents.prefix && sent.routerLifetime == 0)
+        #expect(sent.preferredLifetime == 0 && sent.validLifetime == 0 && sent.namesLifetime == 0)
+        #expect(try parse(advertiser.farewell).0.preferredLifetime == 2700, "after a restart, guests go on")
+        let later = start + .minutes(20)
+        advertiser.restart(now: later)
+        #expect(advertiser.nextDeadline <= later)
+        #expect(try parse(advertiser.tick(now: later, random: 0)).0 == contents)
+        #expect(advertiser.nextDeadline == later + .seconds(16))
+    }
+
     /// RFC 4861 section 6.2.6: at most one advertisement to all in three seconds.
     @Test func solicitationWithoutAddressLeadsToOneForAll() throws {
         var advertiser = RouterAdvertiser(contents, from: address, now: start)

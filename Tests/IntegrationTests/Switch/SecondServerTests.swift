@@ -98,5 +98,42 @@ extension IntegrationTests {
             for daemon in daemons { #expect(try daemon.stop() == .exited(0)) }
             _ = vde
         }
+
+        /// Where another server gives addresses, guests get no IPv6 network from here either, and one that they had
+        /// ends.
+        @Test func yieldingInstanceAdvertisesNothing() throws {
+            let network = try TestNetwork()
+            let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
+            let server = try PlugGuest("server", path: vde.path, folder: network.folder)
+            try server.namespace.ip("addr", "add", "192.168.50.1/24", "dev", PlugGuest.interface)
+            let guest = try PlugGuest("guest", path: vde.path, folder: network.folder)
+            func isAdvertised() throws -> Bool {
+                try guest.namespace.attempt(["rdisc6", "-1", "-r", "2", "-w", "500", PlugGuest.interface]).succeeded
+            }
+            let first = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            try first.waitUntilServing()
+            _ = try guest.address6()
+            #expect(try isAdvertised())
+            let other = try server.namespace.start([
+                "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--user=root", "--leasefile-ro",
+                "--dhcp-broadcast", "--dhcp-range=192.168.50.10,192.168.50.99",
+            ])
+            try other.wait(for: "DHCP, IP range", within: 10)
+            // Its answers to a client start the detection.
+            let client = try PlugGuest("client", path: vde.path, folder: network.folder)
+            _ = try? client.lease()
+            try first.program.wait(for: "so the built-in server is off", within: 30)
+            try eventually("the end of the prefix") {
+                try guest.namespace.run("ip", "-6", "addr", "show", "dev", PlugGuest.interface).contains("deprecated")
+            }
+            #expect(try !isAdvertised())
+            #expect(try first.stop() == .exited(0))
+            // The next one finds the server at once.
+            let daemon = try VMNetDaemon(in: network.host, [vde.path], folder: network.folder)
+            try daemon.program.wait(for: "so the built-in server is off", within: 10)
+            #expect(try !isAdvertised())
+            #expect(try daemon.stop() == .exited(0))
+            _ = other
+        }
     }
 }
