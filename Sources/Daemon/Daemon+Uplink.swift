@@ -60,7 +60,7 @@ extension Daemon {
         case (.tap, .bridged(let interface)), (.auto, .bridged(let interface)):
             return try makeBridgedUplink(to: interface, options, uplinkContext)
         case (.tap, _), (.auto, _):
-            guard TapUplink.needsNAT6(options) else { return TapUplink(options, uplinkContext) }
+            guard TapUplink.needsNAT6(options, logger) else { return TapUplink(options, uplinkContext) }
             return TapWithNAT(options, flowLimit: descriptors.flows, uplinkContext)
         }
     }

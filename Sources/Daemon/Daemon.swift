@@ -94,7 +94,7 @@ package final class Daemon {
         self.logger = logger
         guestReports = GuestReports(logger: logger)
         let mayBeRootless = configuration.uplink == .user || configuration.uplink == .auto
-        let mayHaveNAT6 = configuration.uplink == .tap && TapUplink.needsNAT6(configuration.uplinkOptions)
+        let mayHaveNAT6 = configuration.uplink == .tap && TapUplink.mayNeedNAT6(configuration.uplinkOptions)
         descriptors = DescriptorBudget(
             total: ProcessLimits.raiseDescriptors(), hasFlows: mayBeRootless || mayHaveNAT6,
             ports: SwitchControl.portCapacity)

@@ -83,18 +83,7 @@ package final class HostChanges {
         do throws(SystemError) {
             // Kept until the end of this function: no other instance cleans up or reserves meanwhile.
             let lock = try lock(directory, timeout: startLockTimeout)
-            for orphan in UndoLog.orphans(in: directory) {
-                if !orphan.changes.isEmpty { logger.notice("cleaning up after an instance that was killed") }
-                for line in orphan.rejected {
-                    logger.warning(
-                        """
-                        \(orphan.path): '\(PrintableText.line(line))' is not a change that this program records, and \
-                        is \
-                        not undone; check which program wrote to that file
-                        """)
-                }
-                undo(orphan, nil, logger)
-            }
+            undoOrphans(in: directory, logger)
             let (log, owner) = try UndoLog.create(name, in: directory)
             _ = consume lock
             guard let log else { return .taken(by: owner) }
@@ -109,6 +98,29 @@ package final class HostChanges {
                     """)
             }
             throw ExitError(.alreadyRunning, "\(error.operation); wait until that process ends, or stop it")
+        }
+    }
+
+    /// Undoes the changes of killed instances, as `reserve` does, before a decision that depends on the host's
+    /// settings. If that fails, `reserve` reports the reason.
+    package static func undoOrphans(in directory: String, logger: Logger) {
+        guard let lock = try? lock(directory, timeout: startLockTimeout) else { return }
+        undoOrphans(in: directory, logger)
+        _ = consume lock
+    }
+
+    /// Needs the directory lock.
+    private static func undoOrphans(in directory: String, _ logger: Logger) {
+        for orphan in UndoLog.orphans(in: directory) {
+            if !orphan.changes.isEmpty { logger.notice("cleaning up after an instance that was killed") }
+            for line in orphan.rejected {
+                logger.warning(
+                    """
+                    \(orphan.path): '\(PrintableText.line(line))' is not a change that this program records, and is \
+                    not undone; check which program wrote to that file
+                    """)
+            }
+            undo(orphan, nil, logger)
         }
     }
 

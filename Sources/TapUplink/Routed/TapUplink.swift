@@ -29,10 +29,20 @@ package final class TapUplink: Uplink {
     package private(set) var hostAddressing: HostAddressing?
 
     /// Whether guests' IPv6 packets leave this host by a NAT beside the TAP only: its kernel would forward between all
-    /// interfaces, and is not to.
-    package static func needsNAT6(_ options: UplinkOptions) -> Bool {
+    /// interfaces, and is not to. The host may be a router because a killed instance has made it one, which is undone
+    /// first.
+    package static func needsNAT6(_ options: UplinkOptions, _ logger: Logger) -> Bool {
+        guard mayNeedNAT6(options) else { return false }
+        if KernelSetting.isRouter6, let directory = try? StateDirectories.runtime() {
+            HostChanges.undoOrphans(in: directory, logger: logger)
+        }
+        return !KernelSetting.canForward6
+    }
+
+    /// The same, whether the host is a router or not.
+    package static func mayNeedNAT6(_ options: UplinkOptions) -> Bool {
         options.mode == .shared && options.ipv6 != .off && options.ipv6 != .kernel && TapIPv6.isSupported
-            && !KernelSetting.canForward6
+            && KernelSetting.forcedForwarding(on: "all").value == nil
     }
 
     /// Touches nothing yet.

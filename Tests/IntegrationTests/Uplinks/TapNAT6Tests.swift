@@ -105,6 +105,21 @@ extension IntegrationTests {
             _ = web
         }
 
+        /// The next instance does not take the host for a router that a killed one has made it.
+        @Test func killedRouterIsUndoneFirst() throws {
+            let fixture = try IPv6Way.router.fixture(), host = fixture.network.host
+            #expect(try fixture.setting("all/forwarding") == "1")
+            try IPv6Fixture.permitPings(host)
+            try fixture.killAndRestart()
+            #expect(try fixture.setting("all/forwarding") == "0")
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            #expect(try guest.namespace.pings(IPv6Fixture.outside))
+            #expect(try fixture.daemon.stop() == .exited(0))
+            #expect(try fixture.setting("all/forwarding") == "0" && fixture.setting("wan/accept_ra") == "1")
+        }
+
         /// A guest of another TAP is no destination: the rules of that TAP decide.
         @Test func guestsOfAnotherNetworkAreNotReached() throws {
             let fixture = try IPv6Way.nat.fixture(), guest = try fixture.guest()
