@@ -97,6 +97,9 @@ final class TapWithNAT: Uplink {
         nat?.handle(event)
     }
 
+    /// The kernel has those of IPv4.
+    func flows(limit: Int) -> [UplinkDetails.Flow]? { nat?.flows(limit: limit) }
+
     func note(_ leases: [Lease]) { nat?.note(leases) }
 
     /// Guests that are followed have leases, which are of IPv4.

@@ -38,6 +38,8 @@ package final class UserUplink: Uplink {
     private var noticeTimer: ControlLoop.TimerID?
     private var hasWarnedAboutPings = false
     package private(set) var port: PortNumber?
+    /// What the switch calls the port of a NAT beside a TAP.
+    package static let nameBesideTAP = "user6"
     package private(set) var hasEgressIPv6: Bool
     private var outboundMonitor: OutboundMonitor?
     /// Reports changes of the host's routes.
@@ -146,7 +148,7 @@ package final class UserUplink: Uplink {
     package func open() throws(ExitError) -> Bool {
         let descriptor = try orUnavailable { () throws(SystemError) in try network.readyDescriptor().release() }
         var configuration = PortConfiguration(
-            name: "user", kind: .device, role: .uplink, descriptor: descriptor,
+            name: isBesideTAP ? UserUplink.nameBesideTAP : "user", kind: .device, role: .uplink, descriptor: descriptor,
             maximumFrame: FrameLimits.link(mtu: options.mtu), receivesUnknown: false)
         configuration.device = FrameDevice(network)
         configuration.injector = injector

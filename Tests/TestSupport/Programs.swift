@@ -38,14 +38,15 @@ package final class VMNetDaemon {
     package let readyLine: String
 
     /// Starts it in a namespace and waits until it is ready.
+    /// - Parameter wrapper: what is put in front of the command.
     package init(
         in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:],
-        level: String = "debug",
-        product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
+        level: String = "debug", product: String = "vde_vmnet", wrapper: [String] = [],
+        echo: (@Sendable (String) -> Void)? = nil
     ) throws {
         program = try VMNetDaemon.start(
             in: namespace, arguments, folder: folder, environment: environment, level: level, product: product,
-            echo: echo)
+            wrapper: wrapper, echo: echo)
         let start = try program.wait(for: "vde_vmnet: ready: ", within: 20).count
         readyLine = try program.wait(for: "\n", after: start, within: 5).trimmed
     }
@@ -53,11 +54,12 @@ package final class VMNetDaemon {
     /// Starts it without waiting.
     package static func start(
         in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:],
-        level: String = "debug",
-        product: String = "vde_vmnet", echo: (@Sendable (String) -> Void)? = nil
+        level: String = "debug", product: String = "vde_vmnet", wrapper: [String] = [],
+        echo: (@Sendable (String) -> Void)? = nil
     ) throws -> BackgroundProgram {
         try namespace.start(
-            [TestHost.product(product), "--state-dir", folder.file("state"), "--log-level", level] + arguments,
+            wrapper + [TestHost.product(product), "--state-dir", folder.file("state"), "--log-level", level]
+                + arguments,
             environment: environment, echo: echo)
     }
 

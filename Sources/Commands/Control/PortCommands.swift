@@ -31,7 +31,7 @@ package struct Port: ParsableCommand {
                 for port in ports where port["role"]?.string != "service" {
                     let number = port["port"]?.integer.map { String($0) } ?? "-"
                     table.add(
-                        port["role"]?.string == "uplink" ? "uplink" : number,
+                        port["role"]?.string == "uplink" ? port["uplink"]?.string ?? "uplink" : number,
                         String((port["description"]?.string ?? "").prefix(60)), port["user"]?.string ?? "-",
                         port["process"]?.integer.map { String($0) } ?? "-",
                         port["vlan"]?.integer.map { String($0) } ?? "-",

@@ -84,7 +84,11 @@ struct StatusSample {
     /// Reads the TCP connections of a user-mode NAT, if the client may. Not for each of many samples: the NAT waits
     /// meanwhile.
     mutating func readFlows(_ connection: ControlConnection) throws(ExitError) {
-        guard status["uplink"]?["kind"]?.string == "user", status["dhcp"] != nil else { return }
+        let uplink = status["uplink"]
+        // The NAT beside a TAP carries IPv6 only.
+        guard uplink?["kind"]?.string == "user" || uplink?["ipv6_way"]?.string == "user", status["dhcp"] != nil else {
+            return
+        }
         flows = try connection.call("flows", [("limit", .integer(1024))])["flows"]?.array
     }
 }

@@ -183,7 +183,7 @@ struct StatusView {
     private static func isShown(_ port: JSON) -> Bool { port["role"]?.string != "service" }
 
     private static func name(_ port: JSON) -> String {
-        if port["role"]?.string == "uplink" { return "uplink" }
+        if port["role"]?.string == "uplink" { return port["uplink"]?.string ?? "uplink" }
         return port["port"]?.integer.map { String($0) } ?? "#\(port["id"]?.integer ?? 0)"
     }
 

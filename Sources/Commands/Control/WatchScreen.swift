@@ -84,11 +84,11 @@ struct WatchScreen {
         return lines.map { TerminalText.cut($0, to: columns) + "\n" }.joined()
     }
 
-    /// The `count` ports with the most load within the graph, in their order. The uplink is one of them.
+    /// The `count` ports with the most load within the graph, in their order. The uplinks are among them.
     private func busiest(_ ports: [Port], _ count: Int) -> [Port] {
         let order = ports.indices.sorted { first, second in
             let loads = [first, second].map { index in
-                ports[index].name == "uplink" ? .infinity : ports[index].history.reduce(0, +)
+                ports[index].name.hasPrefix("uplink") ? .infinity : ports[index].history.reduce(0, +)
             }
             return loads[0] == loads[1] ? first < second : loads[0] > loads[1]
         }

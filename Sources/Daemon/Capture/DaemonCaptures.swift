@@ -5,6 +5,7 @@ import Logging
 import Platform
 import Switching
 import Timing
+import UserUplink
 import VDESwitch
 
 // Theory of operation: captures
@@ -96,8 +97,16 @@ final class DaemonCaptures {
     static func interface(_ port: PortNumber, _ control: SwitchControl) -> CaptureWriter.Interface {
         let identity = control.identity(of: port)
         let number = VirtualSwitch.port(ofGroup: identity?.group ?? 0).map { "port \($0)" }
-        let name = control.role(of: port) == .uplink ? "uplink" : number ?? identity?.name ?? "a port that is gone"
+        let name =
+            uplinkName(of: port, identity?.name, control) ?? number ?? identity?.name ?? "a port that is gone"
         return CaptureWriter.Interface(name: name, description: identity?.name ?? "")
+    }
+
+    /// `uplink`, or `uplink6` for the NAT beside a TAP, which carries IPv6; nil for other ports.
+    /// - Parameter name: what the switch calls the port.
+    static func uplinkName(of port: PortNumber, _ name: String?, _ control: SwitchControl) -> String? {
+        guard control.role(of: port) == .uplink else { return nil }
+        return name == UserUplink.nameBesideTAP ? "uplink6" : "uplink"
     }
 
     private func ended(_ slot: Int) {

@@ -217,6 +217,7 @@ extension NetworkControl {
         var members: [(String, JSON)] = [
             ("id", .integer(Int(port.number))), ("port", number.map { .integer($0) } ?? .null),
             ("role", .string(daemon.control.role(of: port.number).map { "\($0)" } ?? "guest")),
+            ("uplink", .optional(DaemonCaptures.uplinkName(of: port.number, port.name, daemon.control))),
         ]
         members += NetworkControl.counters(port.counters)
         guard hasDetails else { return .object(members) }

@@ -20,9 +20,11 @@ final class ControlFixture {
     /// Stands in options for the path of a file in the network's folder.
     static func file(_ name: String) -> String { "FOLDER/" + name }
 
+    /// - Parameter isOldKernel: the kernel seems to have no `force_forwarding`.
     init(
         _ uplink: String = "user", _ options: [String] = [], internet: Bool = false,
-        environment: [String: String?] = [:], prepare: (TestNetwork) throws -> Void = { _ in }
+        environment: [String: String?] = [:], isOldKernel: Bool = false,
+        prepare: (TestNetwork) throws -> Void = { _ in }
     ) throws {
         network = try TestNetwork()
         let folder = network.folder
@@ -35,7 +37,8 @@ final class ControlFixture {
         try Files.setMode(network.folder.path, 0o755)
         daemon = try VMNetDaemon(
             in: network.host, ["--switch", "--uplink", uplink, "--control", socket] + options + [path],
-            folder: network.folder, environment: environment)
+            folder: network.folder, environment: environment,
+            wrapper: isOldKernel ? try OldKernel.hidingForwarding(network.folder) : [])
     }
 
     var host: Namespace { network.host }

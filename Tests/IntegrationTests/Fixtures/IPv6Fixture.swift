@@ -56,7 +56,7 @@ final class IPv6Fixture {
         try network.internet.ip("-6", "addr", "add", "\(Self.outside)/64", "dev", "eth0", "nodad")
         if hasIPv6 { try IPv6Fixture.giveIPv6(network.host) }
         try prepare(network)
-        wrapper = isOldKernel ? try IPv6Fixture.hidingForwarding(network.folder) : []
+        wrapper = isOldKernel ? try OldKernel.hidingForwarding(network.folder) : []
         daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
     }
 
@@ -67,25 +67,6 @@ final class IPv6Fixture {
             wrapper + [TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state")] + arguments)
         try daemon.wait(for: "vde_vmnet: ready: ", within: 20)
         return daemon
-    }
-
-    /// The words in front of a command with separate mounts, in which `conf/all` has no `force_forwarding`, as
-    /// before Linux 6.17.
-    private static func hidingForwarding(_ folder: TemporaryFolder) throws -> [String] {
-        let copy = folder.file("conf"),
-            script = """
-                set -e
-                all=/proc/sys/net/ipv6/conf/all
-                mkdir -p \(copy)
-                mount --bind $all \(copy)
-                mount -t tmpfs none $all
-                for setting in forwarding disable_ipv6 accept_ra; do
-                    touch $all/$setting
-                    mount --bind \(copy)/$setting $all/$setting
-                done
-                exec "$@"
-                """
-        return ["sh", "-c", script, "sh"]
     }
 
     /// Lets processes of every group ping, as distributions do.

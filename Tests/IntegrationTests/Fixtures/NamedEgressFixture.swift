@@ -141,10 +141,14 @@ final class NamedEgressFixture {
 
     /// - Parameters:
     ///   - rules: of `--allow`; nil without `--egress deny`.
+    ///   - isOldKernel: the kernel seems to have no `force_forwarding`.
     ///   - securePort: where a server of HTTPS is in place of one of HTTP.
-    init(_ uplink: String, _ rules: [String]?, options: [String] = [], securePort: Int? = nil) throws {
+    init(
+        _ uplink: String, _ rules: [String]?, options: [String] = [], isOldKernel: Bool = false, securePort: Int? = nil
+    ) throws {
         control = try ControlFixture(
-            uplink, (rules.map { ["--egress", "deny"] + $0.flatMap { ["--allow", $0] } } ?? []) + options
+            uplink, (rules.map { ["--egress", "deny"] + $0.flatMap { ["--allow", $0] } } ?? []) + options,
+            isOldKernel: isOldKernel
         ) { network in
             for last in [1, 3, 4] { try network.internet.ip("addr", "add", "198.51.100.\(last)/32", "dev", "eth0") }
             for last in [2] + Array(5...250) {

@@ -140,17 +140,66 @@ extension IntegrationTests {
             #expect(try control.daemon.stop() == .exited(0))
         }
 
-        @Test func namesOpenIPv6InUserMode() throws {
-            let fixture = try Fixture("user", ["site.example:80"])
+        @Test(arguments: IPv6Way.possible) func namesOpenIPv6(way: IPv6Way) throws {
+            let fixture = try Fixture(
+                way == .user ? "user" : "tap", ["site.example:80"],
+                options: ["--pcap", ControlFixture.file("all.pcapng")] + (way == .router ? ["--ipv6", "kernel"] : []),
+                isOldKernel: way == .router || way == .nat)
             // A DHCP client would remove the address that the kernel makes.
-            let guest = try fixture.control.guest()
-            try guest.namespace.ip("addr", "add", "192.168.105.77/24", "dev", PlugGuest.interface)
-            #expect(try guest.address6().description.hasPrefix("fd"))
-            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 80)") == "False")
-            #expect(try fixture.evaluate(guest, "lookup('site.example', 28)") == "(0, ['\(Fixture.site6)'])")
-            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 80)") == "True")
-            #expect(try fixture.evaluate(guest, "reaches('\(Fixture.site6)', 8000)") == "False")
+            let guest = try fixture.control.guest(), other = try fixture.control.guest("other")
+            for (one, last) in [(guest, 77), (other, 78)] {
+                try one.namespace.ip("addr", "add", "192.168.105.\(last)/24", "dev", PlugGuest.interface)
+                try one.namespace.ip("route", "add", "default", "via", gateway)
+                #expect(try one.address6().description.hasPrefix("fd"))
+                try one.waitForRouter()
+            }
+            func check(_ guest: PlugGuest, _ expression: String, _ expected: String) throws {
+                #expect(try fixture.evaluate(guest, expression) == expected, "\(expression)")
+            }
+            let reach = "[reaches('\(Fixture.site6)', p) for p in (80, 8000)]"
+            try check(guest, reach, "[False, False]")
+            try check(guest, "lookup('site.example', 28)", "(0, ['\(Fixture.site6)'])")
+            try check(guest, reach, "[True, False]")
+            // The name's IPv4 address has its own pin, and another guest none.
+            try check(guest, "reaches('\(Fixture.site)', 80)", "False")
+            try check(
+                guest, "lookup('site.example'), reaches('\(Fixture.site)', 80)", "((0, ['\(Fixture.site)']), True)")
+            try check(other, "reaches('\(Fixture.site6)', 80), reaches('\(Fixture.site)', 80)", "(False, False)")
+            // Each address for TCP and UDP.
+            let egress = try fixture.control.python("print(call('egress.get')['result'])").output
+            #expect(egress.contains("'pinned': 4"), "\(egress)")
+            if way.usesNAT { try expectFlow(of: guest, fixture) }
+            try expectUplinks(way, fixture)
             #expect(try fixture.control.daemon.stop() == .exited(0))
+            let names = try ChildProcess.run([
+                "tshark", "-n", "-r", fixture.control.folder.file("all.pcapng"), "-Y", "ipv6.addr == \(Fixture.site6)",
+                "-T", "fields", "-e", "frame.interface_name",
+            ]).output.split(separator: "\n")
+            #expect(
+                Set(names.filter { $0.hasPrefix("uplink") }) == [way == .nat ? "uplink6" : "uplink"], "\(Set(names))")
+        }
+
+        /// A guest's connection through the user-mode NAT is shown.
+        private func expectFlow(of guest: PlugGuest, _ fixture: Fixture) throws {
+            let client = try guest.namespace.start([
+                "python3", "-c",
+                Fixture.client + "s = open('\(Fixture.site6)', 80); print('open', s, flush=True); time.sleep(60)",
+            ])
+            try client.wait(for: "open <socket", within: 10)
+            let status = try fixture.control.status().output
+            #expect(status.contains("[\(Fixture.site6)]:80"), "\(status)")
+            let flows = try fixture.control.python("print(call('flows')['result'])").output
+            #expect(flows.contains("'\(Fixture.site6)', 'port': 80"), "\(flows)")
+            client.kill()
+        }
+
+        /// The uplinks have separate names.
+        private func expectUplinks(_ way: IPv6Way, _ fixture: Fixture) throws {
+            let ports = try fixture.control.run("port", "list").split(separator: "\n")
+            let names = ports.map { $0.split(separator: " ").first.map(String.init) ?? "" }
+            #expect(
+                names.filter { $0.hasPrefix("uplink") } == (way == .nat ? ["uplink", "uplink6"] : ["uplink"]),
+                "\(ports)")
         }
 
         /// `--deny private`: the Internet, and neither the host nor its networks, whose addresses may be public.
