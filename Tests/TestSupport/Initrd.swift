@@ -18,7 +18,9 @@ enum Initrd {
         /bin/busybox --install -s
         export PATH=/bin:/sbin:/usr/bin:/usr/sbin
         for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
-        virtio_net crc-ccitt ipv6; do
+        virtio_net crc-ccitt ipv6 libcrc32c nfnetlink nf_defrag_ipv4 nf_defrag_ipv6 nf_conntrack nf_nat nf_reject_ipv4 \
+        nf_reject_ipv6 nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_reject nft_reject_inet nft_fib nft_fib_ipv4 \
+        nft_fib_ipv6 nft_fib_inet nft_limit nft_log nfnetlink_log tun veth; do
           [ -f /modules/$m.ko ] && insmod /modules/$m.ko
         done
         ip link set lo up
@@ -48,7 +50,10 @@ enum Initrd {
         """
 
     /// Writes the archive.
-    static func write(to path: String, modules: [String], tools: [String] = []) throws {
+    /// - Parameters:
+    ///   - tools: files that the guest has in /bin.
+    ///   - files: absolute paths of files that it has at the same place.
+    static func write(to path: String, modules: [String], tools: [String] = [], files: [String] = []) throws {
         var archive = Archive()
         for directory in ["bin", "modules", "dev"] { archive.add(directory, mode: 0o040755, []) }
         archive.add("init", mode: 0o100755, Array(initScript.utf8))
@@ -57,6 +62,7 @@ enum Initrd {
             archive.add(
                 "bin/" + (tool.split(separator: "/").last.map(String.init) ?? ""), mode: 0o100755, try Files.read(tool))
         }
+        for file in files { try archive.addWithFolders(file) }
         // The kernel opens it before anything is mounted; without it there is no console (character device 5, 1).
         archive.add("dev/console", mode: 0o020600, [], device: (5, 1))
         for module in modules {
@@ -70,6 +76,7 @@ enum Initrd {
     private struct Archive {
         private var bytes: [UInt8] = []
         private var inode = 1
+        private var folders: Set<String> = ["bin", "modules", "dev"]
 
         mutating func add(_ name: String, mode: Int, _ contents: [UInt8], device: (Int, Int) = (0, 0)) {
             let fields = [inode, mode, 0, 0, 1, 0, contents.count, 0, 0, device.0, device.1, name.utf8.count + 1, 0]
@@ -83,6 +90,15 @@ enum Initrd {
             bytes += contents
             pad()
             inode += 1
+        }
+
+        mutating func addWithFolders(_ path: String) throws {
+            let names = path.split(separator: "/")
+            for count in 1..<names.count {
+                let folder = names[..<count].joined(separator: "/")
+                if folders.insert(folder).inserted { add(folder, mode: 0o040755, []) }
+            }
+            add(names.joined(separator: "/"), mode: 0o100755, try Files.read(path))
         }
 
         mutating func finished() -> [UInt8] {

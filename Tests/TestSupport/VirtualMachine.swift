@@ -73,6 +73,29 @@ package final class VirtualMachine {
             ] + options, tools: tools, folder: folder)
     }
 
+    /// Whether there are the modules of a virtual machine that is itself a host.
+    package static let canRunHost = canRunQEMU && Files.exists(cache + "/host-modules/veth.ko")
+
+    /// Starts QEMU (software emulation) without a network card, as a host with network namespaces, TAPs and nftables.
+    /// - Parameters:
+    ///   - programs: paths that it has as well, with the libraries that ldd(1) lists for them.
+    ///   - libraries: loaded at run time, with those that they need.
+    package static func host(
+        _ name: String, programs: [String], libraries: [String], folder: TemporaryFolder
+    ) throws -> VirtualMachine {
+        var places = Set(programs + libraries)
+        for path in programs + libraries {
+            // Such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f4db4c1e000)`.
+            for word in try ChildProcess.run(["ldd", path]).output.split(whereSeparator: \.isWhitespace)
+            where word.hasPrefix("/") { places.insert(String(word)) }
+        }
+        let initrd = folder.file("initrd-host"), modules = cache + "/host-modules"
+        try Initrd.write(
+            to: initrd, modules: try Files.entries(modules).map { modules + "/" + $0 }, files: places.sorted())
+        let command = ["qemu-system-x86_64"] + options(initrd: initrd, megabytes: 768)
+        return VirtualMachine(name, try start(command, nil, nil), folder)
+    }
+
     /// Writes the kernel, the root file system as `initrd`, and a script of iPXE that loads both.
     package static func writeBootFiles(to directory: String, script: String) throws {
         try Files.replace(directory + "/vmlinuz", try Files.read(cache + "/vmlinuz"))
@@ -109,8 +132,12 @@ package final class VirtualMachine {
                 to: initrd, modules: try Files.entries(cache + "/modules").map { cache + "/modules/" + $0 },
                 tools: tools)
         }
-        return [
-            "-accel", "tcg", "-m", "128", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
+        return options(initrd: initrd, megabytes: 128)
+    }
+
+    private static func options(initrd: String, megabytes: Int) -> [String] {
+        [
+            "-accel", "tcg", "-m", "\(megabytes)", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
             "-kernel", cache + "/vmlinuz", "-initrd", initrd, "-append",
             "console=ttyS0 quiet loglevel=0 panic=-1 rdinit=/init",
         ]
