@@ -117,6 +117,7 @@ package final class DHCPServerRunner {
         case yielding
     }
 
+    /// Whether the server answers guests.
     package var activity: Activity {
         switch state {
         case .detecting: .detecting

@@ -153,7 +153,7 @@ package struct NATTable: Equatable, Sendable {
         rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
         rules += [inward, outward].flatMap(resetRules)
         // Guests reach each other on their link. Through the host, a guest could have it look for any number of
-        // addresses that nobody has, until its table of neighbours is full (RFC 6583).
+        // addresses that no guest has, until its table of neighbours is full (RFC 6583).
         rules += (["ip daddr \(network)"] + (network6.map { ["ip6 daddr \($0)"] } ?? [])).map {
             "\(inward) \(outward) \($0) ct status & dnat == 0 drop"
         }

@@ -135,7 +135,7 @@ import Wire
         #expect((0..<100).count { permits(foreign.advanced(by: $0), for: gateway) } == (isLarge ? 0 : 32))
         #expect(permits(foreign.advanced(by: 999), for: free), "the host does not learn it")
         #expect((300..<400).count { permits(base.advanced(by: $0), for: gateway, isRouter: true) } == 100)
-        // A lease does not count, and another guest has a share of its own.
+        // A lease does not count, and another guest has another share.
         #expect(permits(leased) && permits(leased, for: gateway) && !permits(leased, 2))
         #expect(permits(base.advanced(by: 10), 2, for: gateway) && permits(foreign, 2, for: gateway))
         #expect((10..<200).count { permits(base.advanced(by: $0), now: 105) } == (isLarge ? 32 : 190))

@@ -12,7 +12,7 @@
 int platform_bind_to_interface(int fd, int ipv6, const char *name) {
     unsigned index = if_nametoindex(name);
     if (index == 0) return -errno;
-    // A socket takes the option of its own version of IP only.
+    // A socket takes the option for its version of IP only.
     int level = ipv6 ? IPPROTO_IPV6 : IPPROTO_IP, option = ipv6 ? IPV6_BOUND_IF : IP_BOUND_IF;
     return platform_set_option(fd, level, option, &index, sizeof index) < 0 ? -errno : 0;
 }
