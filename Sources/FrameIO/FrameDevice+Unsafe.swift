@@ -123,6 +123,12 @@ package struct FrameDevice: @unchecked Sendable {
     /// Polls the device. Returns when it is to be polled next.
     package func poll(isReadable: Bool) -> Instant { unsafe polled?.poll(isReadable: isReadable) ?? .distantFuture }
 
+    /// Whether frames wait in the inbox of a polled device.
+    package var hasWaitingFrames: Bool {
+        guard case .inbox(let inbox) = kind else { return false }
+        return unsafe inbox._withUnsafeGuaranteedRef { $0.hasFrames }
+    }
+
     /// Makes the port's descriptor readable again: there are more frames to receive, which the device has reported.
     package func rearm() { platform_wakeup_signal(signal) }
 

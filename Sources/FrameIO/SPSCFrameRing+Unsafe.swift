@@ -17,6 +17,9 @@ package final class SPSCFrameRing: @unchecked Sendable {
     // Bytes since the beginning, written by one side each. They only grow; the offset is the count modulo the capacity.
     private let written = ManagedAtomic<Int>(0)
     private let taken = ManagedAtomic<Int>(0)
+    // Frames since the beginning, likewise.
+    private let framesWritten = ManagedAtomic<Int>(0)
+    private let framesTaken = ManagedAtomic<Int>(0)
     /// The count from which the producer has gone on at the start of the memory because the ring was empty. There is no
     /// mark in the memory, so that the new frames may have all of it before the consumer follows.
     private let restart = ManagedAtomic<Int>(-1)
@@ -54,7 +57,7 @@ package final class SPSCFrameRing: @unchecked Sendable {
     package func append(_ base: UnsafeRawPointer, _ length: Int, tag: UInt32 = 0) -> Bool {
         guard let (target, end) = unsafe reserve(length, tag) else { return false }
         unsafe target.copyMemory(from: base, byteCount: length)
-        written.store(end, ordering: .releasing)
+        finishWriting(until: end)
         return true
     }
 
@@ -79,7 +82,7 @@ package final class SPSCFrameRing: @unchecked Sendable {
             unsafe (target + offset).copyMemory(from: piece.iov_base, byteCount: piece.iov_len)
             unsafe offset += piece.iov_len
         }
-        written.store(end, ordering: .releasing)
+        finishWriting(until: end)
         return true
     }
 
@@ -108,6 +111,11 @@ package final class SPSCFrameRing: @unchecked Sendable {
         return unsafe (target + SPSCFrameRing.header, position + needed)
     }
 
+    private func finishWriting(until end: Int) {
+        framesWritten.store(framesWritten.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+        written.store(end, ordering: .releasing)
+    }
+
     private func hasRoom(_ bytes: Int, from position: Int) -> Bool {
         if capacity - (position - knownTaken) >= bytes { return true }
         knownTaken = max(knownTaken, taken.load(ordering: .acquiring))
@@ -118,6 +126,11 @@ package final class SPSCFrameRing: @unchecked Sendable {
 
     /// Whether frames are queued.
     package var hasFrames: Bool { written.load(ordering: .acquiring) != taken.load(ordering: .acquiring) }
+
+    /// How many frames are queued, while neither side is at work; else about as many.
+    package var count: Int {
+        max(0, framesWritten.load(ordering: .relaxed) &- framesTaken.load(ordering: .relaxed))
+    }
 
     // MARK: The consumer
 
@@ -140,6 +153,7 @@ package final class SPSCFrameRing: @unchecked Sendable {
         var span = unsafe MutableRawSpan(_unsafeStart: address, byteCount: length)
         let tag = unsafe (address - SPSCFrameRing.header).load(fromByteOffset: 4, as: UInt32.self)
         let result = body(&span, tag)
+        framesTaken.store(framesTaken.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
         taken.store(end, ordering: .releasing)
         return result
     }

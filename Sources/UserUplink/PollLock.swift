@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Atomics
+import FrameIO
 import Platform
 
-/// Serializes the polls of a device without making a worker wait: a thread that finds the lock taken leaves a request,
-/// and the holder reports after `unlock` that another poll is due.
+/// Serializes the polls of a device. A thread that finds the lock taken mostly does not wait: it leaves a request, and
+/// the holder reports after `unlock` that another poll is due.
 struct PollLock: ~Copyable, Sendable {
     private let mutex = Lock()
     /// A poll was requested while another thread held the lock.
@@ -16,6 +17,18 @@ struct PollLock: ~Copyable, Sendable {
         // The holder may have unlocked before it could see the request.
         return mutex.tryLock()
     }
+
+    /// The same for a thread that has brought frames. If more than a few wait already, it waits until it may poll, and
+    /// brings no more meanwhile: these would fill the inbox for all guests.
+    func lock(for inbox: SPSCFrameRing) -> Bool {
+        if tryLock() { return true }
+        guard inbox.count > PollLock.mostWaiting else { return false }
+        mutex.lock()
+        return true
+    }
+
+    /// Frames of an inbox for which no thread waits: as many as one run reads from a port.
+    private static let mostWaiting = 256
 
     /// Locks for work that excludes polls and is none itself.
     func lock() { mutex.lock() }

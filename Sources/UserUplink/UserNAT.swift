@@ -16,12 +16,13 @@ import Wire
 // Towards the switch, the NAT is a device without its own descriptor. The forwarding workers append frames to
 // `inbox` and poll the device: after frames were sent to it, when one of its sockets is ready, and when a deadline
 // has passed. A poll does a bounded amount of work, under the NAT lock. A worker that finds the lock taken does not
-// wait (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO frames.
+// wait, unless many frames do (PollLock). Frames in both directions have a virtio header; TCP comes and goes in GSO
+// frames.
 //
 // The control thread changes the NAT under the same lock, and has a worker poll afterwards (`wakeup`).
 //
 //     thread              may block in                     locks
-//     forwarding worker   nothing                          switch (shared), NAT lock (tryLock)
+//     forwarding worker   the NAT lock, if frames wait     switch (shared), then NAT lock
 //     control thread      the NAT lock, during a poll      switch (shared), then NAT lock
 //
 // Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Datagrams/ (UDP, pings), DNS/ (TCP to the DNS
@@ -155,7 +156,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// - Parameter isReadable: sockets are ready.
     /// - Returns: when the next poll is due if nothing happens before.
     package func poll(isReadable: Bool) -> Instant {
-        guard pollLock.tryLock() else { return .distantFuture }
+        guard pollLock.lock(for: inbox) else { return .distantFuture }
         let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
         now = start
         relay.beginPoll(now: now)

@@ -17,6 +17,7 @@ import Wire
                 let first = ring.removeFirst { $0.bytes.copied() }
                 #expect(first == (waiting.isEmpty ? nil : waiting.removeFirst()))
             }
+            #expect(ring.count == waiting.count)
         }
     }
 

@@ -54,6 +54,18 @@ import Wire
         #expect(scene.device.polls.count == 1)
     }
 
+    /// What a run has brought is handled before ports are read again, so that no guest's frames pile up.
+    @Test func devicesInboxIsEmptiedInARun() throws {
+        let scene = try Scene()
+        let a = try scene.harness.attach(), b = try scene.harness.attach()
+        try scene.attach()
+        scene.device.state.withLock { $0.framesPerPoll = 2 }
+        for number in 0..<5 as Range<UInt8> { try a.send(frame(to: mac(9), from: mac(1), [number])) }
+        for number in 0..<3 as Range<UInt8> { try b.send(frame(to: mac(9), from: mac(2), [number])) }
+        scene.harness.worker.runOnce(timeout: .zero)
+        #expect(scene.device.polls.map(\.frames) == [2, 2, 2, 2] && !scene.device.inbox.hasFrames)
+    }
+
     @Test func deviceIsPolledWhenItsDescriptorIsReadable() throws {
         let scene = try Scene()
         try scene.attach()

@@ -11,6 +11,8 @@ final class PolledTestDevice: PolledDevice {
         var frames = 0
         /// For each poll, the number of frames before it, and whether the descriptor was readable.
         var polls: [Poll] = []
+        /// Frames that a poll removes at most; it is due again while more are left.
+        var framesPerPoll = Int.max
         /// The result of the next poll.
         var deadline = Instant.distantFuture
     }
@@ -66,7 +68,8 @@ final class PolledTestDevice: PolledDevice {
 
     func poll(isReadable: Bool) -> Instant {
         state.withLock { state in
-            while inbox.hasFrames { removeFirst(&state) }
+            while inbox.hasFrames, state.frames < state.framesPerPoll { removeFirst(&state) }
+            if inbox.hasFrames { state.deadline = BootClock.now }
             state.polls.append(Poll(frames: state.frames, isReadable: isReadable))
             state.frames = 0
             defer { state.deadline = .distantFuture }

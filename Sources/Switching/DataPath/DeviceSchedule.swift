@@ -23,6 +23,9 @@ extension Dispatcher {
     }
 
     /// Polls the device if that is due. Returns whether it was. No batch may be in use: the device injects frames.
+    ///
+    /// An inbox has one order for the frames of all guests. It is emptied before ports are read again: so a port's
+    /// frames wait for those that one run reads from each other port, and a guest that sends more waits at its port.
     mutating func pollDevice(now: Instant) -> Bool {
         guard deviceSchedule.isDue || deviceSchedule.deadline <= now else { return false }
         let isReadable = deviceSchedule.isReadable
@@ -34,6 +37,10 @@ extension Dispatcher {
             return false
         }
         deviceSchedule.deadline = device.poll(isReadable: isReadable)
+        // `distantFuture`: another worker is at it, or nothing is left.
+        while deviceSchedule.deadline != .distantFuture, device.hasWaitingFrames {
+            deviceSchedule.deadline = device.poll(isReadable: false)
+        }
         return true
     }
 }

@@ -67,7 +67,7 @@ package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
     /// - Parameter isReadable: sockets are ready.
     /// - Returns: when the next poll is due if nothing happens before.
     package func poll(isReadable: Bool) -> Instant {
-        guard pollLock.tryLock() else { return .distantFuture }
+        guard pollLock.lock(for: inbox) else { return .distantFuture }
         let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
         now = start
         relay.beginPoll(now: now)

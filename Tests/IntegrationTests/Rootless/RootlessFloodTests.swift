@@ -41,4 +41,48 @@ extension IntegrationTests.Rootless {
         #expect(try late.namespace.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
         #expect(try fixture.daemon.stop() == .exited(0))
     }
+
+    /// A guest that sends from every UDP port again and again needs a new flow for each datagram. What another guest
+    /// sends does not wait behind that.
+    @Test func portFloodLeavesNamesForOthers() throws {
+        let fixture = try RootlessFixture(internet: true)
+        let hostile = try fixture.guest("hostile"), guest = try fixture.guest()
+        try hostile.lease()
+        try guest.lease()
+        let echo = try fixture.network.internet.start([
+            "python3", "-c",
+            """
+            import socket
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind(("", 5300))
+            print("listening", flush=True)
+            while True: s.sendto(*s.recvfrom(64))
+            """,
+        ])
+        try echo.wait(for: "listening")
+        let flood = try hostile.namespace.start([
+            "python3", "-c",
+            """
+            import socket
+            print("sending", flush=True)
+            while True:
+                for port in range(1, 65536):
+                    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                    s.bind(("", port))
+                    s.sendto(b"x", ("\(TestNetwork.internetAddress)", 5300))
+                    s.close()
+            """,
+        ])
+        try flood.wait(for: "sending")
+        for server in [IntegrationTests.gateway, TestNetwork.internetAddress] {
+            let answers = try (0..<20).map { _ in
+                try guest.namespace.attempt([
+                    "dig", "+time=3", "+tries=1", "+short", "@" + server, TestNetwork.internetName,
+                ]).output.trimmed
+            }
+            #expect(answers == [String](repeating: TestNetwork.internetAddress, count: 20), "\(server)")
+        }
+        flood.kill()
+        #expect(try fixture.daemon.stop() == .exited(0))
+    }
 }
