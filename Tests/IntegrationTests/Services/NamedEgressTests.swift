@@ -133,7 +133,7 @@ extension IntegrationTests {
                     == "(False, (3, []))")
             try control.run("allow", "remove", "deb.debian.example:80")
             #expect(try fixture.evaluate(guest, "lookup('site.example', wait=2)[1]") == "[]", "still no other name")
-            #expect(try control.attempt("allow", "add", "nonsense").error.contains("NAME[:PORT]"))
+            #expect(try control.attempt("allow", "add", "nonsense").error.contains("write the whole name"))
             try control.run("egress", "allow")
             #expect(try fixture.evaluate(guest, "lookup('forbidden.example')") == "(0, ['\(Fixture.forbidden)'])")
             #expect(try fixture.evaluate(guest, "reaches('\(Fixture.forbidden)', 8000)") == "True")
