@@ -148,11 +148,16 @@ import Wire
         #expect(server.mostJoined == 1)
     }
 
-    @Test func joinedDatagramsAreFramesForTheGuest() throws {
-        let harness = try DatagramHarness(), server = try LoopbackServer()
+    /// The address from which the server receives what the guest's port 4000 sends.
+    private func guestPort(_ harness: DatagramHarness, _ server: LoopbackServer) throws -> SocketAddress {
         harness.ask(4000, to: server.port, [1])
         harness.poll()
-        let guest = try server.receive().from
+        return try server.receive().from
+    }
+
+    @Test func joinedDatagramsAreFramesForTheGuest() throws {
+        let harness = try DatagramHarness(), server = try LoopbackServer()
+        let guest = try guestPort(harness, server)
         var longest = server.socket.socket.joinDatagrams()
         // The second time, the relay expects what is joined.
         for _ in 0..<2 {
@@ -169,9 +174,7 @@ import Wire
 
     @Test func eachRefusedDatagramIsCounted() throws {
         let harness = try DatagramHarness(), server = try LoopbackServer()
-        harness.ask(4000, to: server.port, [1])
-        harness.poll()
-        let guest = try server.receive().from
+        let guest = try guestPort(harness, server)
         var longest = server.socket.socket.joinDatagrams()
         harness.refusesAnswers = true
         try send(payloads([Int](repeating: 7, count: 30)), by: server.socket, to: { _ in guest }, longest: &longest)

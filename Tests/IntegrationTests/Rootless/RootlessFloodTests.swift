@@ -49,17 +49,7 @@ extension IntegrationTests.Rootless {
         let hostile = try fixture.guest("hostile"), guest = try fixture.guest()
         try hostile.lease()
         try guest.lease()
-        let echo = try fixture.network.internet.start([
-            "python3", "-c",
-            """
-            import socket
-            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            s.bind(("", 5300))
-            print("listening", flush=True)
-            while True: s.sendto(*s.recvfrom(64))
-            """,
-        ])
-        try echo.wait(for: "listening")
+        let echo = try DatagramEcho.start(5300, in: fixture.network.internet)
         let flood = try hostile.namespace.start([
             "python3", "-c",
             """
@@ -84,5 +74,6 @@ extension IntegrationTests.Rootless {
         }
         flood.kill()
         #expect(try fixture.daemon.stop() == .exited(0))
+        _ = echo
     }
 }

@@ -99,6 +99,15 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        /// Nothing of the guest leaves.
+        private func expectUnreachable(_ fixture: TwoUplinksFixture, _ flow: OutputFollower) throws {
+            try flow.expect("Network is unreachable\n")
+            for type in ["tcp", "udp"] {
+                #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
+            }
+            #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
+        }
+
         /// A link that is down keeps its index; an interface with another name is another one.
         @Test(arguments: ["down", "renamed"]) func interfaceThatChangesIsUsedAgain(change: String) throws {
             let fixture = try TwoUplinksFixture(hasIPv6: false), host = fixture.network.host
@@ -112,11 +121,7 @@ extension IntegrationTests {
                 try host.ip("route", "add", "default", "via", "198.51.100.1", "metric", "200")
                 try fixture.daemon.wait(for: "--outbound: this host has lost lan", within: 10)
             }
-            try flow.expect("Network is unreachable\n")
-            for type in ["tcp", "udp"] {
-                #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
-            }
-            #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
+            try expectUnreachable(fixture, flow)
             if change == "renamed" {
                 try host.ip("link", "set", "lan2", "down")
                 try host.ip("link", "set", "lan2", "name", "lan")
@@ -145,11 +150,7 @@ extension IntegrationTests {
                 try host.ip("addr", "del", Host.lanAddress + "/24", "dev", "lan")
             }
             try fixture.daemon.wait(for: "--outbound: this host has lost", within: 10)
-            try flow.expect("Network is unreachable\n")
-            for type in ["tcp", "udp"] {
-                #expect(try fixture.ask(type, Host.server).contains("Network is unreachable"), "\(type)")
-            }
-            #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
+            try expectUnreachable(fixture, flow)
             if kind == "interface" {
                 try host.connect(to: fixture.second, by: "lan", Host.lanAddress + "/24", "198.51.100.1/24")
                 try host.ip("route", "add", "default", "via", "198.51.100.1", "metric", "200")
