@@ -57,8 +57,7 @@ extension AllowedDestination {
 
     /// Whether `EgressPolicy.allows` refuses all of it whatever the policy is.
     private var isNeverReached: Bool {
-        var open = EgressPolicy()
-        open.opensHostLoopback = false
+        let open = EgressPolicy()
         switch network {
         case .v4(let network):
             // The networks that are never reached are wider than /8 boundaries, but for 169.254.0.0/16.

@@ -32,7 +32,7 @@ import Wire
 package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// Bytes of guests' frames that wait for the next poll: enough for the windows of many connections.
     private static let guestCapacity = 8 << 20
-    /// Frames handled in one poll, each of which may open a connection. The rest waits while other ports are served.
+    /// Frames handled in one poll, each of which may open a connection. The worker polls again while more wait.
     static let framesPerPoll = 64
     /// The longest time between two polls while buffers have memory.
     private static let trimInterval = TimeAmount.seconds(10)

@@ -12,7 +12,7 @@ package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
     /// Bytes of guests' frames that wait for the next poll, and bytes of all stream buffers together.
     private static let guestCapacity = 256 << 10
     private static let memory = 8 << 20
-    /// Frames handled in one poll. The rest waits while other ports are served.
+    /// Frames handled in one poll. The worker polls again while more wait.
     private static let framesPerPoll = 64
 
     /// Filled by workers that send to the port, emptied under the lock.
