@@ -52,7 +52,10 @@ extension IntegrationTests {
             let before = try network.host.snapshot()
             let guest = try start(
                 "qemu-root", try VirtualMachine.qemuOptions(network.folder), in: network, user: nil,
-                ["NIC": "virtio-net-pci,romfile=", "VDE_VMNET_OPTIONS": "--dhcp builtin"])
+                [
+                    "NIC": "virtio-net-pci,romfile=",
+                    "VDE_VMNET_OPTIONS": "--dhcp builtin --state-dir \(network.folder.file("state"))",
+                ])
             try expectNetwork(guest)
             #expect(try network.host.pings("192.168.105.2"))
             try guest.powerOff()

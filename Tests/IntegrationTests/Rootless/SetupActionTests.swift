@@ -26,7 +26,7 @@ extension IntegrationTests {
             var environment: [String: String?] = [
                 "RUNNER_OS": "Linux", "RUNNER_TEMP": folder.file("temp"), "GITHUB_PATH": folder.file("path"),
                 "GITHUB_OUTPUT": folder.file("output"), "REPOSITORY": "owner/vde_vmnet", "VERSION": "",
-                "ARCHIVE": archive, "OPTIONS": "", "START": "true", "XDG_STATE_HOME": folder.file("state"),
+                "ARCHIVE": archive, "OPTIONS": "--state-dir \(folder.file("state"))", "START": "true",
                 "XDG_RUNTIME_DIR": folder.path,
             ]
             for (name, value) in variables { environment[name] = value }
