@@ -103,10 +103,13 @@ package final class HostChanges {
 
     /// Undoes the changes of killed instances, as `reserve` does, before a decision that depends on the host's
     /// settings. If that fails, `reserve` reports the reason.
-    package static func undoOrphans(in directory: String, logger: Logger) {
-        guard let lock = try? lock(directory, timeout: startLockTimeout) else { return }
+    /// - Returns: the changes of the other instances that are alive, which they will undo.
+    package static func changesOfOthers(in directory: String, logger: Logger) -> [HostChange] {
+        guard let lock = try? lock(directory, timeout: startLockTimeout) else { return [] }
         undoOrphans(in: directory, logger)
+        let changes = UndoLog.changesOfLiving(in: directory)
         _ = consume lock
+        return changes
     }
 
     /// Needs the directory lock.

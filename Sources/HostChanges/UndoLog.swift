@@ -142,8 +142,12 @@ package final class UndoLog {
     package func remove() { try? Files.remove(path) }
 
     /// The changes of the other instances that are alive in this network namespace.
-    package func changesOfOthers() -> [HostChange] {
-        UndoLog.others(in: directory, except: path, dead: false).flatMap(\.changes)
+    package func changesOfOthers() -> [HostChange] { UndoLog.changesOfLiving(in: directory, except: path) }
+
+    /// The changes of the instances that are alive in this network namespace.
+    /// - Parameter own: the path of a record that is left out.
+    static func changesOfLiving(in directory: String, except own: String = "") -> [HostChange] {
+        others(in: directory, except: own, dead: false).flatMap(\.changes)
     }
 
     /// The records that dead instances left in this network namespace. Each stays locked until it is released.

@@ -29,12 +29,13 @@ package final class TapUplink: Uplink {
     package private(set) var hostAddressing: HostAddressing?
 
     /// Whether guests' IPv6 packets leave this host by a NAT beside the TAP only: its kernel would forward between all
-    /// interfaces, and is not to. The host may be a router because a killed instance has made it one, which is undone
-    /// first.
+    /// interfaces, and is not to. The host may be a router because another instance has made it one (`--ipv6 kernel`):
+    /// until that instance ends, or, if it was killed, until its changes are undone here.
     package static func needsNAT6(_ options: UplinkOptions, _ logger: Logger) -> Bool {
         guard mayNeedNAT6(options) else { return false }
         if KernelSetting.isRouter6, let directory = try? StateDirectories.runtime() {
-            HostChanges.undoOrphans(in: directory, logger: logger)
+            let others = HostChanges.changesOfOthers(in: directory, logger: logger)
+            if others.contains(.setting(.forwardingEverywhere6, before: "0")) { return true }
         }
         return !KernelSetting.canForward6
     }

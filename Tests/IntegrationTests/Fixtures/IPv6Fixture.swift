@@ -90,6 +90,11 @@ final class IPv6Fixture {
         daemon = try IPv6Fixture.start(network, wrapper, ["--switch", path] + options)
     }
 
+    /// Another instance on the same host, whose switch is at `path` and `suffix`.
+    func startSecond(_ options: [String], at suffix: String = "2") throws -> BackgroundProgram {
+        try IPv6Fixture.start(network, wrapper, ["--switch", path + suffix] + options)
+    }
+
     func guest(_ name: String = "guest", mac: String? = nil) throws -> PlugGuest {
         try PlugGuest(name, path: path, mac: mac, folder: network.folder)
     }

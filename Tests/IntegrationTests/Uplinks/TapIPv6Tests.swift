@@ -106,6 +106,31 @@ extension IntegrationTests {
             #expect(try next.stop() == .exited(0))
         }
 
+        /// The host stays a router until the last instance that needs it has ended, however the first one ends. An
+        /// instance that does not need that leaves it to the other.
+        @Test(arguments: [true, false], [["--ipv6", "kernel"], []])
+        func secondNetworkOutlivesFirstRouter(killed: Bool, options: [String]) throws {
+            let fixture = try IPv6Fixture(["--ipv6", "kernel"], isOldKernel: true)
+            if options.isEmpty { try IPv6Fixture.permitPings(fixture.network.host) }
+            let second = try fixture.startSecond(options)
+            let guest = try PlugGuest("late", path: fixture.path + "2", folder: fixture.network.folder)
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            if killed {
+                fixture.daemon.kill()
+                let third = try fixture.startSecond(["--ipv6", "off"], at: "3")
+                #expect(try third.stop() == .exited(0))
+            } else {
+                #expect(try fixture.daemon.stop() == .exited(0))
+            }
+            try eventually("the way of the second network") { try guest.namespace.pings(IPv6Fixture.outside) }
+            try guest.waitForRouter()
+            let router = try fixture.setting("all/forwarding"), advertisements = try fixture.setting("wan/accept_ra")
+            #expect((router, advertisements) == (options.isEmpty ? ("0", "1") : ("1", "2")))
+            #expect(try second.stop() == .exited(0))
+            #expect(try fixture.setting("all/forwarding") == "0" && fixture.setting("wan/accept_ra") == "1")
+        }
+
         @Test func gatewayAnswersNamesByIPv6() throws {
             let fixture = try IPv6Fixture(internet: true)
             let guest = try fixture.guest(), address = try guest.address6()
