@@ -18,6 +18,7 @@ struct DatagramRows {
     }
 
     private static let slirp = "slirp4netns", passt = "passt", qemu = "QEMU user"
+    private static let shared = "\(Report.ours) --vhost-user"
     private static let target = TestNetwork.internetAddress, port = "5001", steadyPort = "5002"
 
     func run() throws {
@@ -26,8 +27,10 @@ struct DatagramRows {
             "namespace guest", [(Report.ours, { try own() }), (Self.slirp, { try slirp4netns() }), (Self.passt, pasta)])
         try rates(
             "QEMU guest",
-            [(Report.ours, { try ownQEMU() }), (Self.qemu, { try qemuUser() }), (Self.passt, passtQEMU)]
-        )
+            [
+                (Report.ours, { try ownQEMU() }), (Self.shared, { try sharedQEMU() }), (Self.qemu, { try qemuUser() }),
+                (Self.passt, passtQEMU),
+            ])
         try roundTrips()
         try questions()
         try idle()
@@ -60,7 +63,8 @@ struct DatagramRows {
                     }
                     report.want(
                         what, "datagrams a second", .atLeast(3, times: Self.slirp), .atLeast(3, times: Self.qemu),
-                        .atLeast(1, times: Self.passt))
+                        .atLeast(1, times: Self.passt), .atLeast(3, Self.shared, times: Self.qemu),
+                        .atLeast(1, Self.shared, times: Self.passt))
                 }
             }
         }
@@ -238,11 +242,15 @@ struct DatagramRows {
     // MARK: QEMU guests
 
     private func qemuGuest(
-        _ who: String, _ netdev: String, device: String = "", _ network: TestNetwork, _ kept: [Any]
+        _ who: String, _ netdev: String, _ network: TestNetwork, _ kept: [Any]
     ) throws -> Peer {
         let vm = try VirtualMachine.qemu(
-            "guest", netdev: netdev, mac: "52:54:00:00:00:01", in: network.host, device: device,
-            tools: [Tool.datagrams], folder: network.folder)
+            "guest", netdev: netdev, mac: "52:54:00:00:00:01", in: network.host, tools: [Tool.datagrams],
+            folder: network.folder)
+        return try peer(who, vm, network, kept)
+    }
+
+    private func peer(_ who: String, _ vm: VirtualMachine, _ network: TestNetwork, _ kept: [Any]) throws -> Peer {
         try vm.waitUntilBooted()
         _ = try vm.lease()
         // Sockets for 1,000 flows.
@@ -258,6 +266,16 @@ struct DatagramRows {
         let daemon = try VMNetDaemon(
             in: network.host, ["--switch", "--uplink", "user", path], folder: network.folder, level: "warning")
         return try qemuGuest(Report.ours, "vde,id=net0,sock=\(path)", network, [servers, daemon])
+    }
+
+    private func sharedQEMU() throws -> Peer {
+        let (network, servers) = try network(), path = network.folder.file("vhost")
+        let daemon = try VMNetDaemon(
+            in: network.host, ["--vhost-user", path, "--uplink", "user"], folder: network.folder, level: "warning")
+        let vm = try VirtualMachine.vhostUser(
+            "guest", socket: "path=\(path)", mac: "52:54:00:00:00:01", in: network.host, tools: [Tool.datagrams],
+            folder: network.folder)
+        return try peer(Self.shared, vm, network, [servers, daemon])
     }
 
     private func qemuUser() throws -> Peer {
