@@ -28,7 +28,8 @@ struct AddressOptions: ParsableArguments {
             off: no addresses
             a prefix, such as fd12:3456:789a:1::/64: the same as auto with this prefix
             """,
-            valueName: "how"))
+            valueName: "how"),
+        completion: .list(["auto", "kernel", "off"]))
     var ipv6: IPv6Argument?
 
     @Flag(help: "Same as --dhcp off.")

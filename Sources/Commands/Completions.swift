@@ -5,6 +5,9 @@ import ArgumentParser
 enum Completions {
     /// The interfaces that `--vmnet-interface` accepts.
     static let interfaces = CompletionKind.shellCommand("vde_vmnet interfaces 2>/dev/null | cut -d ' ' -f 1")
+    /// All interfaces of this host.
+    static let allInterfaces = CompletionKind.shellCommand(
+        "ls /sys/class/net 2>/dev/null || ifconfig -l 2>/dev/null | xargs -n 1")
     /// The groups of this host.
     static let groups = CompletionKind.shellCommand("cut -d : -f 1 /etc/group")
 

@@ -24,7 +24,9 @@ struct ControlOptions: ParsableArguments {
             valueName: "path|off"))
     var control: String?
 
-    @Option(help: ArgumentHelp("Group that may read the network's counters.", valueName: "group"))
+    @Option(
+        help: ArgumentHelp("Group that may read the network's counters.", valueName: "group"),
+        completion: Completions.groups)
     var controlGroup: String?
 
     @Option(
@@ -34,7 +36,8 @@ struct ControlOptions: ParsableArguments {
             publish (at any address and port), egress (loosen the policy and isolation), capture (read frames). A list \
             with commas.
             """,
-            valueName: "rights"))
+            valueName: "rights"),
+        completion: .list(["publish", "egress", "capture"]))
     var controlAllow: String?
 
     @Option(

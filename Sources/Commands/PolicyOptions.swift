@@ -84,7 +84,8 @@ struct PolicyOptions: ParsableArguments {
             Outbound path of guests' TCP, UDP and pings: a network interface, or an address of this host. Twice for an \
             address of each IP version; without one, that version has no outbound path. Queries to servers of --dns \
             leave this way too. Selects the user-mode NAT.
-            """, valueName: "interface|address"))
+            """, valueName: "interface|address"),
+        completion: Completions.allInterfaces)
     var outbound: [String] = []
 
     @Option(

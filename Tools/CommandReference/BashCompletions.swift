@@ -120,10 +120,24 @@ enum BashCompletions {
         let actions = command.actions.map(\.commandName).joined(separator: "\\n")
         if !actions.isEmpty {
             text += "            elif ((COMP_CWORD == 2)); then\n                _\(name)_propose -W $'\(actions)'\n"
-        } else if let first = command.positionals.first, let action = action(first.completion, name) {
-            text += "            else\n                \(action)\n"
+        } else {
+            text += positionals(words, command, name)
         }
         return text + "            fi\n            ;;\n"
+    }
+
+    /// What the first argument may be, and in its place, if no option precedes it, the second one.
+    private static func positionals(_ words: String, _ command: CommandDescription, _ name: String) -> String {
+        let all = command.positionals.filter { $0.parsingStrategy == "default" }
+        let actions = all.prefix(2).map { action($0.completion, name) }
+        guard let first = actions.first, first != nil || actions.count > 1 else { return "" }
+        let place = words.split(separator: " ").count + 2
+        var text = ""
+        if actions.count > 1 {
+            text += "            elif ((COMP_CWORD == \(place))); then\n                \(actions[1] ?? ":")\n"
+        }
+        if let first { text += "            else\n                \(first)\n" }
+        return text
     }
 
     private static func action(_ completion: ArgumentDescription.Completion?, _ name: String) -> String? {

@@ -15,14 +15,14 @@ enum FishCompletions {
         }
         for command in commands {
             lines += command.options.map { option(command.commandName, $0, name) }
-            if let first = command.positionals.first { lines += positional(command.commandName, first, name) }
+            lines += positionals(command.commandName, command, name)
             for action in command.actions {
                 lines.append(
                     "complete -c \(name) -n '__\(name)_is \(command.commandName)' -a \(action.commandName) -d "
                         + quoted(summary(action.abstract ?? "")))
                 let words = "\"\(command.commandName) \(action.commandName)\""
                 lines += action.options.map { option(words, $0, name) }
-                if let first = action.positionals.first { lines += positional(words, first, name) }
+                lines += positionals(words, action, name)
             }
             if command.positionals.contains(where: { $0.parsingStrategy != "default" }) {
                 lines.append(
@@ -54,6 +54,11 @@ enum FishCompletions {
             # Whether the line is one of subcommand $argv[1], and the program to start is not yet named.
             function __\(name)_is
                 test (__\(name)_command) = "$argv[1]"; and not __\(name)_has_program $argv[1]
+            end
+
+            # Whether the line has that many words in front of the one that is typed.
+            function __\(name)_has
+                test (count (commandline -opc)) -eq $argv[1]
             end
 
             # The number of words in front of the program that `run` or `client` starts; fails in front of it.
@@ -96,9 +101,16 @@ enum FishCompletions {
         return line + " -d " + quoted(option.summary)
     }
 
-    private static func positional(_ words: String, _ one: ArgumentDescription, _ name: String) -> [String] {
-        guard one.completion != nil else { return [] }
-        return ["complete -c \(name) -n '__\(name)_is \(words)' " + value(one.completion, isOption: false)]
+    /// What the first argument may be, and in its place, if no option precedes it, the second one.
+    private static func positionals(_ words: String, _ command: CommandDescription, _ name: String) -> [String] {
+        let all = command.positionals.filter { $0.parsingStrategy == "default" }
+        let place = "__\(name)_has \(words.split(separator: " ").count + 2)"
+        return all.prefix(2).enumerated().compactMap { index, one in
+            guard one.completion != nil else { return nil }
+            let condition = all.count < 2 ? "" : index == 0 ? "; and not \(place)" : "; and \(place)"
+            return "complete -c \(name) -n '__\(name)_is \(words)\(condition)' "
+                + value(one.completion, isOption: false)
+        }
     }
 
     private static func value(_ completion: ArgumentDescription.Completion?, isOption: Bool = true) -> String {

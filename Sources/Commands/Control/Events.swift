@@ -17,13 +17,19 @@ package struct Events: ParsableCommand {
             drops: at least 32 frames were dropped at a port within a second
             offence: a guest has broken the rules; refusal: --egress has refused a name, or packets (on a TAP with \
             --egress-log)
-            uplink, host, loop, change: what they say; change is a command of the control socket
+            uplink: it was lost, or works again; host: links, addresses, routes, nftables or resolvers have changed
+            loop: a loop was found at a port, or has ended; change: a client of the control socket has changed the \
+            network
             lost: this program did not read, and events were discarded
             """)
 
     @OptionGroup var network: NamedNetworkOptions
 
-    @Option(help: ArgumentHelp("Kinds of events to print, with commas. (default: all)", valueName: "kinds"))
+    @Option(
+        help: ArgumentHelp("Kinds of events to print, with commas. (default: all)", valueName: "kinds"),
+        completion: .list([
+            "join", "leave", "lease", "conflict", "drops", "offence", "refusal", "uplink", "host", "loop", "change",
+        ]))
     var only: String?
 
     @Flag(help: "Print each event as one JSON object.")

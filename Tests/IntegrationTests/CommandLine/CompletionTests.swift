@@ -105,6 +105,10 @@ extension IntegrationTests {
             try expect("vde_vmnet --switch --uplink ", ["auto", "tap", "user", "vmnet", "none"], in: fixture)
             try expect("vde_vmnet run --dhcp b", ["builtin"], without: ["off"], in: fixture)
             try expect("vde_vmnet --socket-group roo", ["root"], in: fixture)
+            try expect("vde_vmnet --control-group roo", ["root"], in: fixture)
+            try expect("vde_vmnet --control-allow ", ["publish", "egress", "capture"], in: fixture)
+            try expect("vde_vmnet --ipv6 ", ["auto", "kernel", "off"], in: fixture)
+            try expect("vde_vmnet events --only l", ["leave", "lease", "loop"], without: ["host"], in: fixture)
             for shell in Shell.allCases {
                 // fish proposes the whole word.
                 let proposed = try propose("vde_vmnet --egress=d", shell, fixture)
@@ -117,6 +121,7 @@ extension IntegrationTests {
             let output = try ChildProcess.run([TestHost.product("vde_vmnet"), "interfaces"]).output
             let names = output.split(separator: "\n").map { String($0.prefix { $0 != " " }) }
             try expect("vde_vmnet --vmnet-mode bridged --vmnet-interface ", Set(names), in: fixture)
+            try expect("vde_vmnet --switch --outbound ", ["lo"], in: fixture)
         }
 
         @Test func pathsAreProposed() throws {
@@ -187,6 +192,7 @@ extension IntegrationTests {
             try expect("vde_vmnet capture --guest ", ["web", mac], without: ["-", "NAME"], in: fixture)
             try expect("vde_vmnet capture --port ", ["uplink"], without: ["PORT", "-"], in: fixture)
             try expect("vde_vmnet port disconnect ", [], without: ["uplink", "PORT"], in: fixture)
+            try expect("vde_vmnet port isolate 2 ", ["on", "off"], without: ["2", "3"], in: fixture)
             try expect("vde_vmnet lease release ", ["192.168.105.2", "192.168.105.9"], in: fixture)
             try expect("vde_vmnet lease unreserve ", ["52:54:00:00:00:09"], in: fixture)
             try expect("vde_vmnet publish remove ", ["127.0.0.1:8080:192.168.105.2:80/tcp"], in: fixture)
