@@ -84,6 +84,80 @@ import Testing
         #expect(scripts.values.allSatisfy { $0.hasSuffix("\n") && $0.contains("show") })
     }
 
+    /// What a user types behind `show`: `tool show deep THING WAY`.
+    private static let nested = CommandReferenceTests.description.replacingOccurrences(
+        of: "\"abstract\": \"Show .it at C:\\\\.\", \"arguments\": []",
+        with: """
+            "abstract": "Show it.", "arguments": [], "subcommands": [
+              {"commandName": "deep", "shouldDisplay": true, "abstract": "Go deep.", "discussion": "Not\\nfar.",
+               "arguments": [
+                {"kind": "positional", "shouldDisplay": true, "isOptional": false, "isRepeating": false,
+                 "parsingStrategy": "default", "valueName": "thing", "abstract": "The thing.",
+                 "completionKind": {"shellCommand": {"command": "echo thing"}}},
+                {"kind": "positional", "shouldDisplay": true, "isOptional": true, "isRepeating": false,
+                 "parsingStrategy": "default", "valueName": "way", "abstract": "The way.",
+                 "completionKind": {"list": {"values": ["up", "down"]}}},
+                {"kind": "flag", "shouldDisplay": true, "isOptional": true, "isRepeating": false,
+                 "parsingStrategy": "default", "names": [{"kind": "long", "name": "fast"}], "abstract": "Fast."},
+                {"kind": "flag", "shouldDisplay": true, "isOptional": true, "isRepeating": false,
+                 "parsingStrategy": "default", "names": [{"kind": "long", "name": "all"}], "abstract": "All."}]},
+              {"commandName": "flat", "shouldDisplay": true, "abstract": "Stay.", "arguments": [
+                {"kind": "flag", "shouldDisplay": true, "isOptional": true, "isRepeating": false,
+                 "parsingStrategy": "default", "names": [{"kind": "long", "name": "all"}], "abstract": "All."}]},
+              {"commandName": "help", "shouldDisplay": true, "abstract": "Help.", "arguments": []}]
+            """)
+
+    /// The page of a command has what a user types for each of its subcommands.
+    @Test func pageDescribesNestedSubcommands() throws {
+        let folder = try TemporaryFolder()
+        let program = try ProgramDescription(json: Data(CommandReferenceTests.nested.utf8))
+        let pages = try CommandReference.pages(program, folder: folder.path, date: "2026-02-03")
+        let page = try #require(pages.first { $0.file == "tool-show.1" })
+        #expect(
+            page.text.contains(
+                """
+                .Sh SYNOPSIS
+                .Nm tool
+                .Cm show deep
+                .Op Ar options
+                .Ar thing
+                .Op Ar way
+                .Nm tool
+                .Cm show flat
+                .Op Ar options
+                .Sh DESCRIPTION
+                """))
+        #expect(
+            page.text.contains(
+                """
+                .Sh SUBCOMMANDS
+                .Bl -tag -width Ds
+                .It Cm deep Ar thing way
+                Go deep.
+                .Pp
+                Not far.
+                .Bl -tag -width Ds -compact
+                .It Ar thing
+                The thing.
+                .It Ar way
+                The way.
+                .It Fl Fl fast
+                Fast.
+                .El
+                .It Cm flat
+                Stay.
+                .El
+                .Sh OPTIONS
+                .Bl -tag -width Ds
+                .It Fl Fl all
+                All.
+                .El
+                """))
+        try Files.replace(folder.file(page.file), Array(page.text.utf8))
+        let result = try ChildProcess.run(["mandoc", "-T", "lint", "-W", "warning", folder.file(page.file)])
+        #expect(result.succeeded, "\(result.output)\(result.error)")
+    }
+
     @Test func anotherDescriptionIsRefused() {
         for text in ["", "[]", "{\"command\": 1}", "{\"command\": {\"commandName\": \"x\"}}"] {
             #expect(throws: (any Error).self) { try ProgramDescription(json: Data(text.utf8)) }
@@ -92,21 +166,11 @@ import Testing
 
     /// A subcommand may have subcommands, with other options and values.
     @Test func nestedSubcommandIsInEachScript() throws {
-        let text = CommandReferenceTests.description.replacingOccurrences(
-            of: "\"abstract\": \"Show .it at C:\\\\.\", \"arguments\": []",
-            with: """
-                "abstract": "Show it.", "arguments": [], "subcommands": [
-                  {"commandName": "deep", "shouldDisplay": true, "abstract": "Go deep.", "arguments": [
-                    {"kind": "positional", "shouldDisplay": true, "isOptional": true, "isRepeating": false,
-                     "parsingStrategy": "default", "valueName": "thing",
-                     "completionKind": {"shellCommand": {"command": "echo thing"}}}]},
-                  {"commandName": "help", "shouldDisplay": true, "abstract": "Help.", "arguments": []}]
-                """)
-        #expect(text.contains("Go deep"))
-        let scripts = CommandReference.completions(try ProgramDescription(json: Data(text.utf8)))
+        let program = try ProgramDescription(json: Data(CommandReferenceTests.nested.utf8))
+        let scripts = CommandReference.completions(program)
         #expect(scripts["bash/tool"]?.contains("'show deep')") == true)
         #expect(scripts["zsh/_tool"]?.contains("_tool_show_deep() {") == true)
         #expect(scripts["fish/tool.fish"]?.contains("__tool_is \"show deep\"") == true)
-        #expect(scripts.values.allSatisfy { $0.contains("echo thing") })
+        #expect(scripts.values.allSatisfy { $0.contains("echo thing") && $0.contains("down") })
     }
 }

@@ -31,9 +31,10 @@ package struct ManualPage: Sendable {
         var (description, rest) = try split(handwritten ?? generatedDescription(command), name)
         if base != nil { description += "All options of\n.Xr \(words[0]) 1\nare options of this command too.\n" }
         let text =
-            header(name, 1, date) + ".Sh NAME\n.Nm \(name)\n.Nd \(decapitalized(abstract))\n"
-            + synopsis(words, options: options, positionals: positionals, hasBase: base != nil)
-            + description + optionList(options, positionals) + rest
+            header(name, 1, date) + ".Sh NAME\n.Nm \(name)\n.Nd \(decapitalized(abstract))\n.Sh SYNOPSIS\n"
+            + synopses(words, command, options: options, positionals: positionals, hasBase: base != nil)
+            + description + subcommandList(command)
+            + optionList(options + command.commonActionOptions, positionals) + rest
         return ManualPage(name: name, section: 1, text: wrapped(text))
     }
 
@@ -72,7 +73,7 @@ package struct ManualPage: Sendable {
             + paragraphs.map { paragraph($0) }.joined(separator: ".Pp\n") + ".Sh SEE ALSO\n.Xr vde_vmnet 1\n"
     }
 
-    private static func paragraph(_ text: String) -> String {
+    static func paragraph(_ text: String) -> String {
         sentences(text.replacing("\n", with: " ").split(separator: " ").joined(separator: " "))
     }
 
@@ -91,10 +92,11 @@ package struct ManualPage: Sendable {
             .map { $0 + "\n" }.joined()
     }
 
-    private static func synopsis(
+    /// How the command is typed.
+    static func synopsis(
         _ words: [String], options: [ArgumentDescription], positionals: [ArgumentDescription], hasBase: Bool
     ) -> String {
-        var text = ".Sh SYNOPSIS\n.Nm \(words[0])\n"
+        var text = ".Nm \(words[0])\n"
         if words.count > 1 { text += ".Cm \(words[1...].joined(separator: " "))\n" }
         if !options.isEmpty || hasBase { text += ".Op Ar options\n" }
         for one in positionals {
@@ -130,7 +132,8 @@ package struct ManualPage: Sendable {
         return isOpen ? text + ".El\n" : ""
     }
 
-    private static func item(_ one: ArgumentDescription) -> String {
+    /// An item of a list: the option or argument, and what it means.
+    static func item(_ one: ArgumentDescription) -> String {
         let value = one.kind == .flag ? "" : " Ar " + escapedArgument(one.valueName ?? "value")
         var text: String
         if one.kind == .positional {
@@ -234,7 +237,7 @@ package struct ManualPage: Sendable {
     }
 
     /// As an argument of a macro: one word.
-    private static func escapedArgument(_ text: String) -> String {
+    static func escapedArgument(_ text: String) -> String {
         let text = text.replacing("\\", with: "\\e")
         return text.contains(" ") ? "\"\(text)\"" : text
     }
