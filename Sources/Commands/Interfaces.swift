@@ -12,19 +12,24 @@ package struct Interfaces: ParsableCommand {
     package init() {}
 
     package mutating func run() throws {
-        if let vmnet = Root.vmnet {
-            for name in vmnet.bridgeableInterfaces().sorted() { try CommandOutput.write(name + "\n") }
-            return
+        let lines = Root.vmnet.map { $0.bridgeableInterfaces().sorted() } ?? Interfaces.lines()
+        if lines.isEmpty {
+            StandardOutput.writeError("vde_vmnet: this host has no bridge and no wired NIC that can be bridged\n")
         }
-        for name in NetworkInterfaces.names().sorted() where BridgeKind.refusal(of: name) == nil {
+        for line in lines { try CommandOutput.write(line + "\n") }
+    }
+
+    private static func lines() -> [String] {
+        NetworkInterfaces.names().sorted().compactMap { name in
+            guard BridgeKind.refusal(of: name) == nil else { return nil }
             let kind: String
             switch BridgeKind(interface: name) {
             case .bridge: kind = "Linux bridge: guests, host and network reach each other"
             case .openVSwitch: kind = "Open vSwitch bridge: guests, host and network reach each other"
             case .nic: kind = "NIC: guests and network reach each other, guests and this host do not"
-            case .wireless: continue
+            case .wireless: return nil
             }
-            try CommandOutput.write(name + String(repeating: " ", count: max(1, 17 - name.count)) + kind + "\n")
+            return name + String(repeating: " ", count: max(1, 17 - name.count)) + kind
         }
     }
 }

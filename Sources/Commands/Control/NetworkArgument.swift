@@ -98,7 +98,10 @@ enum NetworkLookup {
         guard let first = found.first else {
             throw ExitError(
                 .unavailable,
-                "no network of \(UserDatabase.userName(CurrentProcess.effectiveUser)) runs here; start one: vde_vmnet")
+                """
+                no network of \(UserDatabase.userName(CurrentProcess.effectiveUser)) runs here; start one: vde_vmnet \
+                --switch /tmp/vde
+                """)
         }
         guard found.count == 1 else {
             let names = found.map { String($0.path.split(separator: "/").last ?? "") }.joined(separator: ", ")

@@ -250,6 +250,28 @@ extension IntegrationTests {
             }
         }
 
+        /// A command for the only network that runs, if there is none. Root finds networks of users in /tmp, too.
+        @Test(arguments: ["status", "events", "port list"])
+        func absentNetworkIsReportedWithCommandThatStartsOne(_ words: String) throws {
+            let script = """
+                exec 3<"$0"
+                mount -t tmpfs none /run && mount -t tmpfs none /tmp && exec /proc/self/fd/3 "$@"
+                """
+            let result = try Namespace("host").attempt(
+                ["unshare", "-m", "sh", "-c", script, TestHost.product("vde_vmnet")]
+                    + words.split(separator: " ").map(String.init))
+            #expect(result.termination == .exited(69))
+            #expect(
+                result.error
+                    == "vde_vmnet: error: no network of root runs here; start one: vde_vmnet --switch /tmp/vde\n")
+        }
+
+        @Test func hostWithoutInterfacesIsReported() throws {
+            let result = try Namespace("host").attempt([TestHost.product("vde_vmnet"), "interfaces"])
+            #expect(result.succeeded && result.output.isEmpty)
+            #expect(result.error == "vde_vmnet: this host has no bridge and no wired NIC that can be bridged\n")
+        }
+
         /// A network of `check` that is not there is a finding, with what to do.
         @Test func checkReportsHowToStartNetwork() throws {
             let host = try Namespace("host"), folder = try TemporaryFolder()
