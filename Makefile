@@ -56,12 +56,22 @@ reference: check-swift commit
 	$(PROGRAM) --experimental-dump-help | $(BIN)/command_reference packaging/man \
 	  "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%F 2>/dev/null || date -u -r $(SOURCE_DATE_EPOCH) +%F)" $(REFERENCE)
 
-# Installs what `make` has built: typed with sudo, this must not build as root.
+# Of the directory for the program, or of the nearest one above it that exists.
+CHECK_WRITABLE = place=$(DESTDIR)$(PREFIX)/bin; \
+  while [ ! -e "$$place" ]; do place=$$(dirname "$$place"); done; \
+  [ -w "$$place" ] || { echo "make: this user may not write to $$place. Nothing was changed." \
+  "Use sudo, or a place of yours: PREFIX=\$$HOME/.local" >&2; exit 1; }
+
+# Installs what `make` has built: typed with sudo, this must not build as root. The program is put in place in one step,
+# so that a full disk does not damage the one that is there.
 install: check-places
 	@[ -x $(BIN)/vde_vmnet ] && [ -d $(REFERENCE)/man ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	@$(CHECK_WRITABLE)
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/man/man7 $(SHARE)/bash-completion/completions \
 	  $(DESTDIR)$(ZSHDIR) $(SHARE)/fish/vendor_completions.d $(DESTDIR)$(DOCDIR)
-	install -m 755 -s $(BIN)/vde_vmnet $(DESTDIR)$(PREFIX)/bin/vde_vmnet
+	install -m 755 -s $(BIN)/vde_vmnet $(DESTDIR)$(PREFIX)/bin/vde_vmnet.new && \
+	  mv -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet.new $(DESTDIR)$(PREFIX)/bin/vde_vmnet || \
+	  { rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet.new; echo "No program was replaced."; exit 1; }
 	install -m 644 $(REFERENCE)/man/*.1 $(SHARE)/man/man1
 	install -m 644 $(REFERENCE)/man/*.7 $(SHARE)/man/man7
 	install -m 644 $(REFERENCE)/bash/vde_vmnet $(SHARE)/bash-completion/completions/vde_vmnet
@@ -97,7 +107,9 @@ endif
 
 # Of the documents, what `make install` has made. Directories that have other files stay.
 uninstall: check-places
-	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet $(SHARE)/man/man1/vde_vmnet.1 $(SHARE)/man/man1/vde_vmnet-*.1 \
+	@[ ! -e $(DESTDIR)$(PREFIX)/bin/vde_vmnet ] || { $(CHECK_WRITABLE); }
+	rm -f $(DESTDIR)$(PREFIX)/bin/vde_vmnet $(DESTDIR)$(PREFIX)/bin/vde_vmnet.new \
+	  $(SHARE)/man/man1/vde_vmnet.1 $(SHARE)/man/man1/vde_vmnet-*.1 \
 	  $(SHARE)/man/man7/vde_vmnet-*.7 $(SHARE)/bash-completion/completions/vde_vmnet $(DESTDIR)$(ZSHDIR)/_vde_vmnet \
 	  $(SHARE)/fish/vendor_completions.d/vde_vmnet.fish $(DESTDIR)$(PREFIX)/lib/sysusers.d/vde_vmnet.conf \
 	  $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf

@@ -101,6 +101,56 @@ extension IntegrationTests {
             }
         }
 
+        /// The program that is there stays whole, and no part of the new one stays beside it.
+        @Test(.enabled(if: CurrentProcess.effectiveUser == 0, "needs root: it mounts a small file system"))
+        func fullDiskDoesNotDamageInstalledProgram() throws {
+            let place = root + "/usr/local/bin"
+            try Files.makeDirectories(place)
+            let script = """
+                mount -t tmpfs -o size=8k full "$1" && echo previous >"$1/vde_vmnet" || exit 99
+                place=$1 status=0
+                shift
+                "$@" || status=$?
+                echo "$(ls "$place"): $(cat "$place/vde_vmnet")"
+                exit $status
+                """
+            let result = try ChildProcess.run(
+                [
+                    "unshare", "-m", "sh", "-uc", script, "sh", place, "make", "-s", "-C", TestHost.packageRoot,
+                    "BIN=" + folder.file("bin"), "REFERENCE=" + folder.file("reference"), "install", "DESTDIR=" + root,
+                ],
+                environment: ["HOME": "/root", "MAKEFLAGS": nil], timeout: .seconds(120))
+            #expect(result.termination == .exited(2), "\(result.output)\(result.error)")
+            #expect(result.output.hasSuffix("No program was replaced.\nvde_vmnet: previous\n"), "\(result.output)")
+        }
+
+        /// The message names the place and what to do, and comes before anything is written or removed.
+        @Test(.enabled(if: CurrentProcess.effectiveUser == 0, "needs root: it makes directories of another user"))
+        func unwritablePlaceIsRefused() throws {
+            let local = root + "/usr/local"
+            let program = local + "/bin/vde_vmnet"
+            for (target, place, files) in [("install", local, ""), ("uninstall", local + "/bin", program + "\n")] {
+                try Files.makeDirectories(place)
+                if !files.isEmpty { try Files.replace(program, []) }
+                _ = try shell("chown -R 65534:65534 \(root)")
+                // Root without capabilities has the rights of any other user.
+                let result = try ChildProcess.run(
+                    [
+                        "setpriv", "--bounding-set", "-all", "make", "-s", "-C", TestHost.packageRoot,
+                        "BIN=" + folder.file("bin"), "REFERENCE=" + folder.file("reference"), target, "DESTDIR=" + root,
+                    ],
+                    environment: ["HOME": "/root", "MAKEFLAGS": nil], timeout: .seconds(120))
+                #expect(result.termination == .exited(2))
+                #expect(
+                    result.error.contains(
+                        """
+                        make: this user may not write to \(place). Nothing was changed. Use sudo, or a place of yours: \
+                        PREFIX=$HOME/.local
+                        """), "\(result.error)")
+                #expect(try shell("find \(root) -type f") == files)
+            }
+        }
+
         /// The command of docs/install.md leaves directories as they are that other programs use too, and its opposite
         /// leaves nothing.
         @Test(.enabled(if: CurrentProcess.effectiveUser == 0, "needs root: it makes files of other groups"))
