@@ -225,7 +225,8 @@ package struct Join: ParsableCommand {
         let daemon = try Daemon(configuration, vmnet: Root.vmnet, logger: logger)
         try daemon.run { [listeners] in
             guard listeners.announcesByJSON else {
-                return StandardOutput.writeIfPossible("vde_vmnet: ready: \($0.summary)\n")
+                return StandardOutput.writeIfPossible(
+                    "vde_vmnet: ready: \(PrintableText.line($0.summary, limit: 16_384))\n")
             }
             StandardOutput.writeIfPossible($0.json.text + "\n")
             logger.info("ready: \($0.summary)")

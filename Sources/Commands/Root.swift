@@ -84,7 +84,9 @@ package struct Root: ParsableCommand {
 
     private static func fail(_ error: ExitError, _ origins: OptionOrigins) -> Never {
         let notes = origins.notes(on: error.description).map { $0 + "\n" }.joined()
-        StandardOutput.writeError("vde_vmnet: error: \(error)\n" + notes)
+        // Paths in it may have any character.
+        let message = PrintableText.line(error.description, limit: 16_384)
+        StandardOutput.writeError("vde_vmnet: error: \(message)\n" + notes)
         ProcessExit.exit(error.status.rawValue)
     }
 
@@ -126,7 +128,7 @@ package struct Root: ParsableCommand {
             words.append(nested)
         }
         if let error = lines.first { lines.insert(contentsOf: origins.notes(on: error), at: 1) }
-        return "vde_vmnet: error: " + lines.joined(separator: "\n")
+        return "vde_vmnet: error: " + lines.map { PrintableText.line($0, limit: 16_384) }.joined(separator: "\n")
             + "\nvde_vmnet: all options: \((["vde_vmnet"] + words + ["--help"]).joined(separator: " "))\n"
     }
 

@@ -69,7 +69,8 @@ struct StandardErrorLog: LogHandler {
             text += "\(milliseconds / 1000).\(String(1000 + milliseconds % 1000).dropFirst()) "
         }
         if level != .info && level != .notice { text += "\(level): " }
-        LogOutput.write(text + message + "\n")
+        // Paths in it may have any character.
+        LogOutput.write(text + PrintableText.line(message, limit: 16_384) + "\n")
     }
 
     /// syslog(3)'s number for a level.

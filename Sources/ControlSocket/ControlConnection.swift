@@ -13,6 +13,8 @@ package final class ControlConnection {
         case unreachable(SystemError)
         /// The network has ended.
         case ended(String)
+        /// The connection was closed before the first line: something else may serve the socket.
+        case closed(String)
         /// What answers does not follow the protocol in time.
         case silent(String)
 
@@ -21,6 +23,8 @@ package final class ControlConnection {
             case .refused(let error): error.description
             case .unreachable(let error): error.description
             case .ended(let path): "the network of \(path) has ended"
+            case .closed(let path):
+                "\(path) has closed the connection without a reply: it is no control socket, or its network has ended"
             case .silent(let text): text
             }
         }
@@ -35,6 +39,8 @@ package final class ControlConnection {
     private var input: [UInt8] = []
     private var searched = 0
     private var nextID = 1
+    /// A line of the protocol has come.
+    private var isAnswered = false
     /// Events that came while a reply was awaited.
     private var events: [JSON] = []
 
@@ -59,7 +65,7 @@ package final class ControlConnection {
         _ method: String, _ params: [(String, JSON)] = [], timeout: TimeAmount = ControlConnection.timeout
     ) throws(Failure) -> JSON {
         let id = try send(method, params)
-        return try reply(to: id, timeout)
+        return try reply(to: id, until: BootClock.now + timeout)
     }
 
     private func line(_ method: String, _ params: [(String, JSON)]) -> [UInt8] {
@@ -70,7 +76,8 @@ package final class ControlConnection {
         return Array((JSON.object(members).text + "\n").utf8)
     }
 
-    private func send(_ method: String, _ params: [(String, JSON)]) throws(Failure) -> Int {
+    /// Sends a request. Returns its id, for `reply`.
+    package func send(_ method: String, _ params: [(String, JSON)] = []) throws(Failure) -> Int {
         let bytes = line(method, params)
         var sent = 0
         let deadline = BootClock.now + ControlConnection.timeout
@@ -89,8 +96,8 @@ package final class ControlConnection {
         return nextID - 1
     }
 
-    private func reply(to id: Int, _ timeout: TimeAmount) throws(Failure) -> JSON {
-        let deadline = BootClock.now + timeout
+    /// Waits for the result of a request. Replies to earlier requests are discarded.
+    package func reply(to id: Int, until deadline: Instant) throws(Failure) -> JSON {
         while true {
             let value = try message(until: deadline)
             if value["event"] != nil {
@@ -167,6 +174,7 @@ package final class ControlConnection {
                 guard let value = try? JSONParser.parse(line), value.members != nil else {
                     throw .silent("\(path) sends no line of the control protocol")
                 }
+                isAnswered = true
                 return value
             }
             searched = input.count
@@ -181,7 +189,7 @@ package final class ControlConnection {
                 hasEnded = error.code == Errno.reset
                 guard hasEnded || error.code == Errno.again else { throw .unreachable(error) }
             }
-            if hasEnded { throw .ended(path) }
+            if hasEnded { throw isAnswered ? .ended(path) : .closed(path) }
         }
     }
 }

@@ -233,7 +233,7 @@ package final class ControlServer {
         }
         guard client.rights.isSuperset(of: method.rights) else {
             throw ControlError(
-                .denied, "\(request.method) needs the right to: \(method.rights.names.joined(separator: ", "))")
+                .denied, "\(request.method) is for root and the network's owner; this user may only read counters")
         }
         return try method.body(client, request.params)
     }

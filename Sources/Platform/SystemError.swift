@@ -37,7 +37,9 @@ package struct SystemError: Error, Equatable, Sendable {
 
 extension SystemError: CustomStringConvertible {
     /// `connect /tmp/vde/ctl: No such file or directory`
-    package var description: String { (subject.isEmpty ? operation : operation + " " + subject) + ": " + reason }
+    package var description: String {
+        (subject.isEmpty ? operation : operation + " " + PrintableText.line(subject, limit: 4096)) + ": " + reason
+    }
 }
 
 extension SystemError {

@@ -142,7 +142,8 @@ private let second = TimeAmount.seconds(1)
     /// The log has the name that a guest gets, whichever option it sends, and names the one that it does not get.
     @Test func newLeaseIsLoggedWithItsName() {
         let fixed = AddressReservation(hardware: mac(9), address: ip(9), name: GuestName("nas")!)
-        let reserved = "it is reserved", form = "a name has letters, digits and hyphens"
+        let reserved = "it is reserved", form = "a name has letters, digits and hyphens, 63 at most"
+        let long = String(repeating: "a", count: 63)
         let cases: [(Naming, String)] = [
             (Naming("Web.lan"), " (web)"), (Naming(fqdn: [4, 0, 0] + label("Web") + label("lan") + [0]), " (web)"),
             (Naming("db", fqdn: [0, 0, 0] + Array("web.lan".utf8)), " (web)"), (Naming(), ""), (Naming(""), ""),
@@ -151,6 +152,7 @@ private let second = TimeAmount.seconds(1)
             (Naming(fqdn: [4, 0, 0] + label("host") + [0]), ", without the name host that it sends: \(reserved)"),
             (Naming("nas"), ", without the name nas that it sends: another guest has it"),
             (Naming("a\nb\u{1b}[31m"), ", without the name ab[31m that it sends: \(form)"),
+            (Naming(long + "a"), ", without the name \(long) that it sends: \(form)"),
         ]
         for (naming, text) in cases {
             var harness = DHCPHarness(reservations: [fixed])

@@ -74,10 +74,10 @@ private func routes(
 
 private func resolvers(
     _ servers: [(String, ResolverCheck.Answer)], hasFile: Bool = true, used: [String]? = nil,
-    hasSystemdResolved: Bool = false
+    hasSystemdResolved: Bool = false, isNeeded: Bool = true
 ) -> ResolverCheck {
     ResolverCheck(
-        hasFile: hasFile,
+        isNeeded: isNeeded, hasFile: hasFile,
         servers: servers.map { (SocketAddress(IPv4Address($0.0)!, port: 53), $0.1) }, used: used, process: 7,
         router: router, hasSystemdResolved: hasSystemdResolved)
 }
@@ -338,6 +338,7 @@ private func broken() throws -> [Broken] {
                 [exit("wan")], "wan",
                 rules: [RoutingRule(preference: 5, table: 254, destination: guests.network)]),
             resolvers([("127.0.0.53", .answered)], used: ["127.0.0.53:53"]),
+            resolvers([], hasFile: false, isNeeded: false),
             ports(nil, nil), ports(nil, "dnsmasq", isConfined: true), subnet(["10.0.0.0/8"]),
             MTUCheck(path: ("wan", 1500), guests: 1500, networkName: "", start: []),
             MTUCheck(path: nil, guests: 9000, networkName: "", start: []),

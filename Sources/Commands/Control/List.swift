@@ -22,7 +22,7 @@ package struct List: ParsableCommand {
     package init() {}
 
     package mutating func run() throws {
-        let networks = ControlPlaces.sockets().compactMap(List.describe)
+        let networks = NetworkSurvey.networks().compactMap(List.describe)
         if json { return try CommandOutput.write(JSON.array(networks).text + "\n") }
         var table = TextTable("NAME", "OWNER", "PROCESS", "UPLINK", "NETWORK", "PORTS", "UP")
         for network in networks where network["error"] == nil {
@@ -41,11 +41,11 @@ package struct List: ParsableCommand {
     }
 
     /// The facts about the network behind a socket; nil if no process serves it, or it is not this user's to use.
-    private static func describe(_ path: String) -> JSON? {
+    private static func describe(_ network: NetworkSurvey.Network) -> JSON? {
+        let path = network.connection.path
         let name = String(path.split(separator: "/").last ?? "")
-        guard let connection = try? ControlConnection(path) else { return nil }
         do throws(ControlConnection.Failure) {
-            let status = try connection.request("status", timeout: .seconds(2))
+            let status = try network.status.get()
             let members = (status.members ?? []).filter { $0.0 != "name" && $0.0 != "socket" }
             return .object([("name", .string(name)), ("socket", .string(path))] + members)
         } catch {

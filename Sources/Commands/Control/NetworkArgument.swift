@@ -113,12 +113,11 @@ enum NetworkLookup {
     /// The network whose switch is in this directory; nil if the path is another file.
     private static func ofSwitch(_ path: String) throws(ExitError) -> ControlConnection? {
         guard path.contains("/"), let status = try? Files.status(path), status.kind != .socket else { return nil }
-        for socket in ControlPlaces.sockets() {
-            guard let connection = try? ControlConnection(socket),
-                let facts = try? connection.request("status", timeout: .seconds(2)),
+        for network in NetworkSurvey.networks() {
+            guard case .success(let facts) = network.status,
                 let place = NetworkFacts.switchPath(in: facts), let other = try? Files.status(place)
             else { continue }
-            if other.device == status.device, other.inode == status.inode { return connection }
+            if other.device == status.device, other.inode == status.inode { return network.connection }
         }
         throw ExitError(
             .unavailable,

@@ -35,7 +35,7 @@ package struct Port: ParsableCommand {
                         String((port["description"]?.string ?? "").prefix(60)), port["user"]?.string ?? "-",
                         port["process"]?.integer.map { String($0) } ?? "-",
                         port["vlan"]?.integer.map { String($0) } ?? "-",
-                        port["isolated"]?.bool == true ? "yes" : "no", port["limit"]?.string ?? "-",
+                        port["isolated"]?.bool.map { $0 ? "yes" : "no" } ?? "-", port["limit"]?.string ?? "-",
                         TerminalText.bytes(port["bytes_in"]?.integer ?? 0),
                         TerminalText.bytes(port["bytes_out"]?.integer ?? 0))
                 }

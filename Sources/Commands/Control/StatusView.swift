@@ -98,6 +98,7 @@ struct StatusView {
     private func network(_ status: JSON) -> [String] {
         func words(_ value: JSON?) -> String { (value?.array ?? []).compactMap(\.string).joined(separator: ", ") }
         let uplink = status["uplink"]
+        let answersDNS = status["answers_dns"]?.bool ?? true
         var rows: [(String, String)] = [
             (
                 "network",
@@ -116,8 +117,9 @@ struct StatusView {
                 [status["gateway"]?.string, status["network"]?.string].compactMap(\.self).joined(separator: " on ")
             ),
             ("leaves by", words(uplink?["egress_interfaces"])),
-            ("IPv6 by", StatusView.way6(uplink?["ipv6_way"])), ("resolvers", words(status["resolvers"])),
-            ("of domains", words(status["domain_resolvers"])),
+            ("IPv6 by", StatusView.way6(uplink?["ipv6_way"])),
+            ("resolvers", answersDNS ? words(status["resolvers"]) : ""),
+            ("of domains", answersDNS ? words(status["domain_resolvers"]) : ""),
             ("host changes", words(uplink?["host_changes"])), ("DHCP", dhcp(status["dhcp"])),
             ("egress", egress(status["egress"])),
             ("isolation", status["isolation"]?.bool == true ? "guests do not reach each other" : ""),

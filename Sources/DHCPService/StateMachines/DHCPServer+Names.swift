@@ -78,7 +78,9 @@ extension DHCPServer {
             reason = isHosts(name, but: lease.address) ? "it is in the host's /etc/hosts" : "another guest has it"
         } else {
             let isReserved = GuestName.isReserved(sent.text.prefix { $0 != "." })
-            reason = isReserved ? "it is reserved" : "a name has letters, digits and hyphens"
+            reason =
+                isReserved
+                ? "it is reserved" : "a name has letters, digits and hyphens, \(GuestName.maximumLength) at most"
         }
         return ", without the name \(sent.text) that it sends: \(reason)"
     }

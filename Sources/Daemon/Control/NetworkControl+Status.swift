@@ -222,12 +222,13 @@ extension NetworkControl {
         members += NetworkControl.counters(port.counters)
         guard hasDetails else { return .object(members) }
         let settings = number.flatMap { daemon.session?.settings(of: $0) }
+        let isGuest = client != nil && daemon.control.role(of: port.number) != .uplink
         members += [
             ("description", .string(client?.description ?? port.name)), ("module", .optional(client?.module)),
             ("user", .optional(client?.user.map { UserDatabase.userName($0) })),
             ("process", client?.process.map { .integer(Int($0)) } ?? .null),
             ("vlan", settings.map { .integer($0.vlan) } ?? .null),
-            ("isolated", .bool(settings.map { $0.isIsolated || isolation && client != nil } ?? false)),
+            ("isolated", .bool(settings.map { $0.isIsolated || isolation && isGuest } ?? false)),
             ("limit", .optional(settings?.limit?.description)),
             ("guests", .array(addresses.map { guest($0, leases[$0.address]) })),
         ]

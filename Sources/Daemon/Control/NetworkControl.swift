@@ -101,8 +101,12 @@ final class NetworkControl {
                 it.subscribed()
                 return .object([("events", .array(ControlEventKind.allCases.map { .string($0.rawValue) }))])
             }
+            guard let kinds = kinds.array else {
+                throw ControlError(
+                    .parameters, #"the parameter events is not a list of kinds, such as ["join","leave"]"#)
+            }
             var chosen: Set<String> = []
-            for kind in kinds.array ?? [.null] {
+            for kind in kinds {
                 guard let name = kind.string, ControlEventKind(rawValue: name) != nil else {
                     throw ControlError(
                         .parameters,

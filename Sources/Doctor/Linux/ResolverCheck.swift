@@ -19,6 +19,8 @@ struct ResolverCheck: HostCheck {
         case silent
     }
 
+    /// Whether guests' queries reach the host's resolvers, or would after a start.
+    let isNeeded: Bool
     /// Whether the file exists.
     let hasFile: Bool
     /// In the order of the file.
@@ -33,8 +35,9 @@ struct ResolverCheck: HostCheck {
 
     static func gathered(_ scene: Scene) -> ResolverCheck {
         let servers = Resolvers(path: path).servers
+        let isNeeded = scene.network?.answersDNS ?? true
         return ResolverCheck(
-            hasFile: Files.exists(path), servers: probe(servers),
+            isNeeded: isNeeded, hasFile: Files.exists(path), servers: isNeeded ? probe(servers) : [],
             used: scene.network.flatMap { $0.hasOwnResolvers ? nil : $0.resolvers },
             process: scene.network?.process ?? 0, router: scene.defaultRoutes.first?.gateway,
             hasSystemdResolved: Files.exists("/run/systemd/resolve/stub-resolv.conf"))
@@ -91,6 +94,7 @@ struct ResolverCheck: HostCheck {
     }
 
     var diagnoses: [Diagnosis] {
+        guard isNeeded else { return Self.ok("not needed: this network answers no queries for names") }
         guard hasFile else {
             return [
                 Self.failed(.resolvConfMissing, "\(Self.path) does not exist: guests resolve no names", remedyForEmpty)

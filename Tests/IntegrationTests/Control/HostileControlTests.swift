@@ -27,6 +27,8 @@ extension IntegrationTests {
                     s.sendall(line + b"\\n")
                     reply = json.loads(f.readline())
                     assert reply["error"]["code"] in ("parse", "request"), reply
+                s.sendall(b'{"id":1,"method":"subscribe","params":{"events":"join"}}\\n')
+                assert "not a list" in json.loads(f.readline())["error"]["message"]
                 s.sendall(b'{"id":1,"method":"nothing"}\\n{"id":"x","method":"hello"}\\n\\r\\n')
                 assert json.loads(f.readline())["error"]["code"] == "method"
                 assert json.loads(f.readline())["id"] == "x"
@@ -70,6 +72,61 @@ extension IntegrationTests {
             #expect(memory(result.output) < memory(before.output) + 32_000, "memory is bounded")
             #expect(try fixture.guest().lease()["ip"] == "192.168.105.2")
             #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// A socket that something else serves is no network that has ended, and no text reaches a terminal as it is.
+        @Test func errorsNameOtherSocketsAndKeepTerminal() throws {
+            let fixture = try ControlFixture("none", ["--stream", ControlFixture.file("stream")])
+            let program = TestHost.product("vde_vmnet")
+            let cases: [(words: [String], status: Int32, text: String)] = [
+                (["status", fixture.folder.file("stream")], 69, "it is no control socket"),
+                (["status", fixture.folder.file("a\u{1b}[31m\nb")], 69, "a?[31m?b: No such file"),
+                (["status", "--\u{1b}[31m"], 64, "--?[31m"),
+                (["--switch", "--control", fixture.folder.file("no\u{1b}/x"), "x"], 73, "no?: No such file"),
+            ]
+            for one in cases {
+                let result = try fixture.host.attempt([program] + one.words)
+                #expect(result.termination == .exited(one.status), "\(result.termination) \(result.error)")
+                #expect(result.error.contains(one.text) && !result.error.contains("\u{1b}"), "\(result.error)")
+            }
+            let path = fixture.folder.file("odd\u{1b}[31m\nswitch")
+            let odd = try fixture.host.start([program, "--switch", "--uplink", "none", "--control", "off", path])
+            try odd.wait(for: "odd?[31m?switch")
+            #expect(try odd.stop() == .exited(0))
+        }
+
+        /// Networks that never reply delay the list once, not each after the other: these reply when all are asked.
+        @Test func listAsksAllNetworksAtOnce() throws {
+            let fixture = try ControlFixture("none")
+            let script = """
+                import os, signal, socket, subprocess, sys
+                os.mkdir("/run/vde_vmnet", 0o755)
+                servers = []
+                for n in range(20):
+                    s = socket.socket(socket.AF_UNIX); s.bind(f"/run/vde_vmnet/n{n}"); s.listen(); servers.append(s)
+                if os.fork() == 0:
+                    signal.alarm(60)
+                    clients = [s.accept()[0] for s in servers]
+                    for c in clients: c.recv(1000)
+                    for c in clients: c.sendall(b'{"id":1,"result":{"owner":"somewhere"}}\\n')
+                    os._exit(0)
+                for s in servers: s.detach()
+                print(subprocess.run([sys.argv[1], "list"], capture_output=True, text=True).stdout)
+                """
+            let result = try fixture.host.attempt([
+                "unshare", "-m", "sh", "-c", "mount -t tmpfs none /run && exec python3 -c \"$0\" \"$1\"", script,
+                TestHost.product("vde_vmnet"),
+            ])
+            let rows = result.output.split(separator: "\n").count { $0.contains(" somewhere ") }
+            #expect(rows == 20, "\(result.output) \(result.error)")
+        }
+
+        /// A network without names needs no resolver of the host.
+        @Test func networkWithoutNamesNeedsNoResolver() throws {
+            let fixture = try ControlFixture("none") { try $0.host.setResolvers("nameserver 127.0.0.53\n") }
+            #expect(try !fixture.status().output.contains("127.0.0.53"))
+            let doctor = try fixture.host.attempt([TestHost.product("vde_vmnet"), "doctor", fixture.socket])
+            #expect(doctor.output.contains("ok      resolvers  not needed"), "\(doctor.output)")
         }
 
         /// Requests beyond the rate wait, as docs/control.md promises, for as long as it takes. Empty lines count.
@@ -162,6 +219,17 @@ extension IntegrationTests {
                 """, user: Self.other)
             #expect(result.output.trimmed == "fine", "\(result.error)")
             #expect(try fixture.status(user: Self.other).succeeded)
+            let refused = try fixture.attempt("lease", "list", user: Self.other)
+            #expect(refused.termination == .exited(77))
+            #expect(refused.error.contains("this user may only read counters"), "\(refused.error)")
+            // What the user may not see is unknown, not off.
+            let ports = try fixture.attempt("port", "list", user: Self.other)
+            #expect(ports.output.contains("uplink") && !ports.output.contains(" no "), "\(ports.output)")
+            // The uplink is not isolated.
+            try fixture.run("port", "isolate", "all", "on")
+            let rows = try fixture.run("port", "list").split(separator: "\n")
+            let uplink = try #require(rows.first { $0.hasPrefix("uplink") })
+            #expect(uplink.split(separator: " ").contains("no"), "\(rows)")
             let other = try fixture.host.attempt([
                 "setpriv", "--reuid", "1", "--regid", "1", "--clear-groups", "--", TestHost.product("vde_vmnet"),
                 "status", fixture.socket,

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+import ControlProtocol
+import ControlSocket
+import Platform
+import Timing
+
+/// The networks of this host, each with its status. They are asked at the same time: root's commands also reach the
+/// sockets of other users, which may never reply.
+enum NetworkSurvey {
+    /// Few enough for a low limit of open files.
+    private static let connectionsAtOnce = 64
+    private static let timeout = TimeAmount.seconds(2)
+
+    struct Network {
+        let connection: ControlConnection
+        /// What the network reports about itself.
+        let status: Result<JSON, ControlConnection.Failure>
+    }
+
+    /// The networks that accept a connection, in the order of `ControlPlaces.sockets`.
+    static func networks() -> [Network] {
+        var paths = ControlPlaces.sockets()[...]
+        var all: [Network] = []
+        while !paths.isEmpty {
+            all += ask(paths.prefix(connectionsAtOnce))
+            paths = paths.dropFirst(connectionsAtOnce)
+        }
+        return all
+    }
+
+    private static func ask(_ paths: ArraySlice<String>) -> [Network] {
+        let asked = paths.compactMap { path -> (ControlConnection, Result<Int, ControlConnection.Failure>)? in
+            guard let connection = try? ControlConnection(path) else { return nil }
+            return (connection, Result { () throws(ControlConnection.Failure) in try connection.send("status") })
+        }
+        let deadline = BootClock.now + timeout
+        return asked.map { connection, request in
+            let status = Result { () throws(ControlConnection.Failure) in
+                try connection.reply(to: request.get(), until: deadline)
+            }
+            return Network(connection: connection, status: status)
+        }
+    }
+}
