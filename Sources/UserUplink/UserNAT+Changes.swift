@@ -71,6 +71,9 @@ extension UserNAT {
     /// Pins that have not been removed.
     var pinCount: Int { read { gateway.pins.count } }
 
+    /// Flows of UDP and pings.
+    var datagramFlowCount: Int { read { datagrams.count } }
+
     /// The failures of the proxy since the last call, and how many there were of each.
     func takeProxyFailures() -> [(failure: ProxyFailure, count: Int)] { read { relay.takeProxyFailures() } }
 

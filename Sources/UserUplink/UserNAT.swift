@@ -128,16 +128,24 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         sink.lockShared()
         pollLock.lock()
         let present = BootClock.now
+        var hasEnded = false
         for (address, hardware, name, end) in leases {
+            let before = gateway.neighbors.ipv4.hardware(of: address)
             gateway.lease(address, to: hardware, until: end, now: present)
             guard end > present else { continue }
+            if let before, before != hardware {
+                // Else the next segment of this guest would lead the stream to it.
+                relay.reset(now: present) { key, _ in key.guestAddress == .ipv4(address) }
+                datagrams.endFlows(of: .ipv4(address))
+                hasEnded = true
+            }
             relay.note(lease: address, to: hardware, named: name)
             datagrams.note(lease: address, to: hardware, named: name)
         }
         pollLock.unlock()
         sink.unlock()
         // This was no poll. One that was requested meanwhile is made up for.
-        if pollLock.isPollRequested { wake() }
+        if hasEnded || pollLock.isPollRequested { wake() }
     }
 
     /// How many TCP connections there are, and how many parts of their streams were retransmitted to guests so far.

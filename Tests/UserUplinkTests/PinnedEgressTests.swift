@@ -117,6 +117,27 @@ import Wire
         #expect(isRefused(gateway.fromGuest(datagram.rawSpan, now: Self.start + .seconds(1300))), "an idle flow")
     }
 
+    /// A lease ends, and another guest gets the address.
+    @Test func nextHolderOfAddressDoesNotContinueFlow() {
+        var gateway = gateway(["site.example:5000"])
+        pin(&gateway, .udp(5000))
+        let start = Self.start, address = IPAddress.ipv4(Fixture.guest), outside = IPAddress.ipv4(Fixture.outside)
+        let key = FlowKey(IPProtocol.udp, guest: address, 4000, remote: outside, 5000)
+        gateway.lease(Fixture.guest, to: Fixture.mac, until: start + .seconds(100), now: start)
+        #expect(gateway.fromGuest(Fixture.udp().rawSpan, now: start).isDatagram)
+        #expect(gateway.allowsDatagrams(key, now: start + .seconds(99)))
+        let later = start + .seconds(101)
+        gateway.lease(Fixture.guest, to: Fixture.otherMAC, until: later + .seconds(100), now: later)
+        #expect(!gateway.allowsDatagrams(key, now: later), "answers to the holder before")
+        let datagram = Fixture.udp(mac: Fixture.otherMAC)
+        #expect(isRefused(gateway.fromGuest(datagram.rawSpan, now: later)))
+        _ = gateway.pins.insert(
+            [EgressPin(guest: Fixture.otherMAC, address: outside, scope: .udp(5000))], of: Self.name,
+            until: later + .seconds(60), now: later)
+        #expect(gateway.fromGuest(datagram.rawSpan, now: later).isDatagram, "a pin for this guest")
+        #expect(gateway.allowsDatagrams(key, now: later + .seconds(61)))
+    }
+
     /// The ports of a fragmented segment are judged when it is whole.
     @Test func fragmentsOpenNothing() {
         var gateway = gateway()

@@ -197,6 +197,32 @@ private func makeNetwork(opensHostLoopback: Bool, to recorder: FrameRecorder) th
         }
     }
 
+    /// The next holder's first segment, valid or not, would lead the stream of the holder before to it.
+    @Test func leaseOfAnotherGuestEndsWhatTheAddressHas() throws {
+        try run { network, port in
+            let (server, number) = try RelayHarness.server(), (echo, echoPort) = try makeServer()
+            let end = BootClock.now + .seconds(100)
+            network.note([(Fixture.guest, Fixture.mac, nil, end: end)])
+            #expect(port.send(header() + Fixture.segment(4000, number, .syn, sequence: 1000)))
+            let answer = try awaitSegment(port) { $0.flags == [.syn, .ack] }
+            let acknowledged = Fixture.segment(
+                4000, number, .ack, sequence: 1001, acknowledgment: answer.sequence &+ 1)
+            #expect(port.send(header() + acknowledged))
+            #expect(port.send(header() + datagram(to: echoPort, [1])))
+            #expect(!server.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
+            let peer = SocketBox(try server.socket.accept())
+            #expect(!echo.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
+            #expect(network.datagramFlowCount == 1)
+            network.note([(Fixture.guest, Fixture.mac, nil, end: end + .seconds(100))])
+            #expect(network.datagramFlowCount == 1, "the same guest renews its lease")
+            network.note([(Fixture.guest, Fixture.otherMAC, nil, end: end)])
+            _ = try awaitSegment(port) { $0.flags.contains(.rst) }
+            #expect(network.datagramFlowCount == 0)
+            #expect(!peer.socket.wait(for: .readable, until: BootClock.now + .seconds(5)).isEmpty)
+            #expect((try? peer.socket.receive(limit: 1))?.isEmpty ?? true, "reset")
+        }
+    }
+
     @Test func changeHasAWorkerPoll() throws {
         try run { network, _ in
             let ready = try network.readyDescriptor()

@@ -6,8 +6,8 @@ import Wire
 // The egress policy: what is allowed by address, then what pins of names allow.
 //
 // TCP segments of a connection that the relay has pass without a pin, so that a pin's end concerns new connections
-// only. For UDP, `pinnedFlows` has the flows that a pin has allowed. A pin belongs to a hardware address;
-// `NeighborTable` keeps others from its IP addresses.
+// only. For UDP, `pinnedFlows` has the flows that a pin has allowed. A pin and such a flow belong to a hardware
+// address; `NeighborTable` keeps others from its IP addresses.
 
 extension NATGateway {
     /// Replaces the egress policy. Pins that it does not allow any more end.
@@ -16,7 +16,7 @@ extension NATGateway {
         options.policy = policy
         guard isStricter else { return }
         _ = pins.retain(policy)
-        pinnedFlows = FlowTable(capacity: pinnedFlows.capacity)
+        pinnedFlows.removeAll()
     }
 
     /// Whether the policy, or a pin, allows a TCP connection that a guest has opened.
@@ -55,7 +55,8 @@ extension NATGateway {
                     } == true
         }
         return isAllowed
-            || pinnedFlows.count > 0 && pinnedFlows.findFresh(key, within: Self.flowLifetime, now: now) != nil
+            || pinnedFlows.count > 0
+                && neighbors.hardware(of: key.guestAddress).map { pinnedFlows.contains(key, of: $0, now: now) } == true
     }
 
     /// Whether pins allow a TCP segment that opens a connection.
@@ -89,16 +90,12 @@ extension NATGateway {
 
     /// Whether pins allow a UDP datagram, or have allowed its flow.
     mutating func pinsAllow(_ address: IPAddress, _ key: FlowKey, by owner: GuestOwner, _ info: FrameInfo) -> Bool {
-        if pinnedFlows.count > 0, let index = pinnedFlows.findFresh(key, within: Self.flowLifetime, now: info.now) {
-            pinnedFlows.markActive(index, now: info.now)
-            return true
-        }
+        if pinnedFlows.count > 0, pinnedFlows.use(key, of: info.hardware, now: info.now) { return true }
         guard pins.count > 0,
             pins.allowsUDP(
                 info.hardware, address, key.remotePort, isExact: options.policy.inspectsNames, now: info.now)
         else { return false }
-        pinnedFlows.remove(key)
-        _ = pinnedFlows.insert(key, by: owner, now: info.now)
+        pinnedFlows.insert(key, of: info.hardware, by: owner, now: info.now)
         return true
     }
 
@@ -106,7 +103,4 @@ extension NATGateway {
     func pinsAllowPing(_ address: IPAddress, _ info: FrameInfo) -> Bool {
         pins.count > 0 && pins.allowsPing(info.hardware, address, now: info.now)
     }
-
-    /// Seconds without a datagram of the guest after which a UDP flow has ended, as in DatagramFlow.
-    private static let flowLifetime: UInt32 = 300
 }

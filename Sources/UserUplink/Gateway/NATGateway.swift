@@ -132,7 +132,7 @@ package struct NATGateway: Sendable {
     /// Addresses of names, beside what the policy allows by address.
     var pins = PinTable()
     /// UDP flows that pins have allowed: they outlive their pins while they are in use.
-    var pinnedFlows = FlowTable(capacity: 1024)
+    var pinnedFlows = PinnedFlows(capacity: 1024)
     var reassembler = Reassembler()
     /// ICMP errors sent in `icmpErrorSecond`.
     var icmpErrors = FairShare(capacity: 200)
