@@ -71,7 +71,8 @@ extension Daemon {
             var current = dhcp
             facts?.apply(to: &current)
             contents.mtu = Int(current.mtu)
-            contents.searchDomains = current.searchDomains
+            contents.searchDomains =
+                configuration.guestOptions.searchDomains?.map(\.description) ?? current.searchDomains
             guard addressService != nil else { return }
             contents.reservations = [:]
             for one in configuration.reservations {

@@ -145,3 +145,10 @@ package struct GuestOption: Hashable, Sendable {
         return Int(text)
     }
 }
+
+extension [GuestOption] {
+    /// The names of the search list (option 119); nil if it is not among these, or has anything but names.
+    package var searchDomains: [DNSName]? {
+        first { $0.code == DHCPOption.domainSearch.rawValue }.flatMap { DHCPSearchList.names(in: $0.value) }
+    }
+}

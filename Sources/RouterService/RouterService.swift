@@ -252,7 +252,10 @@ package final class RouterService {
         notedDomains.formUnion(new)
         let names = new.map(\.description).joined(separator: ", ")
         logger.warning(
-            "search domains that do not fit into router advertisements: \(names); use fewer ones on the host")
+            """
+            search domains that do not fit into router advertisements: \(names); use fewer ones, or choose them by \
+            --dhcp-option domain-search=NAME,NAME
+            """)
     }
 
     /// Stops to serve guests.

@@ -163,6 +163,17 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        /// As in leases of IPv4, in place of the guests' domain and the host's.
+        @Test func chosenSearchListIsAdvertised() throws {
+            let fixture = try IPv6Fixture(["--dhcp-option", "domain-search=lab.example,b.lab.example"])
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            let found = try guest.namespace.run("rdisc6", "-1", PlugGuest.interface)
+            #expect(found.contains("DNS search list          : lab.example b.lab.example"), "\(found)")
+            #expect(!found.contains("vm.internal"), "\(found)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test(arguments: ["dhclient", "dhcpcd"]) func reservedAddressComesByDHCPv6(client: String) throws {
             let fixture = try IPv6Fixture([
                 "--ipv6", "fd12:3456:789a:1::/64", "--dhcp-host", "52:54:00:00:00:01,192.168.105.10,::10",
