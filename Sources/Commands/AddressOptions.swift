@@ -75,7 +75,7 @@ struct AddressOptions: ParsableArguments {
             servers of /etc/resolv.conf, as it changes)
             """,
             valueName: "[domain=]server"))
-    var dns: [NameServer] = []
+    var dns: [String] = []
 
     @Option(
         help: ArgumentHelp(
@@ -138,7 +138,10 @@ struct AddressOptions: ParsableArguments {
             }
         }
         configuration.reservations = reservations
-        configuration.nameServers = dns
+        for text in dns {
+            if let reason = NameServer.refusal(of: text) { throw ValidationError("--dns: \(reason)") }
+        }
+        configuration.nameServers = dns.compactMap { NameServer($0) }
         configuration.cachesNames = dnsCache != .off
         configuration.ipv6 = ipv6?.choice ?? .automatic
         configuration.hostDNS = hostDns?.value ?? .automatic
@@ -164,8 +167,4 @@ struct AddressOptions: ParsableArguments {
         if let six = one.address6, six.low == other.address6?.low { return "IPv6 address" }
         return one.name != nil && one.name == other.name ? "name" : nil
     }
-}
-
-extension NameServer: ExpressibleByArgument {
-    package init?(argument: String) { self.init(argument) }
 }

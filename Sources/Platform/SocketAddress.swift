@@ -54,6 +54,9 @@ package struct SocketAddress: Sendable {
     /// The IPv6 address; nil for IPv4.
     package var ipv6: IPv6Address? { isIPv4 ? nil : IPv6Address(words.rawSpan, at: 0) }
 
+    /// The index of the interface of a link-local IPv6 address; 0 for none.
+    package var scope: UInt32 { raw.scope }
+
     /// The address, of either version, without port and scope.
     package var address: IPAddress { ipv4.map { .ipv4($0) } ?? .ipv6(ipv6 ?? .unspecified) }
 }

@@ -116,6 +116,8 @@ private func refusal(arguments: [String]) -> String? {
         {
             #expect(refusal("--host-dns", address, "v")?.contains("--host-dns") == true, "\(address)")
         }
+        #expect(try configuration("--dns", "corp.example=192.0.2.1", "v").nameServers.count == 1)
+        #expect(refusal("--dns", "corp.example=", "v")?.contains("--dns: 'corp.example=' has no server") == true)
         #expect(
             refusal("--domain", "lab.example", "--egress", "deny", "v")?.contains("no name server then") == true)
     }

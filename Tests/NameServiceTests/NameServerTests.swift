@@ -14,6 +14,7 @@ import Wire
             ("[2001:db8::1]:5353", "[2001:db8::1]:5353"), ("127.0.0.1", "127.0.0.1:53"),
             ("Corp.Example=192.0.2.1", "corp.example=192.0.2.1:53"), ("corp.=[::1]:54", "corp=[::1]:54"),
             ("168.192.in-addr.arpa=192.0.2.1:1", "168.192.in-addr.arpa=192.0.2.1:1"),
+            ("::ffff:192.0.2.1", "192.0.2.1:53"), ("[::ffff:192.0.2.1]:5353", "192.0.2.1:5353"),
         ] {
             #expect(NameServer(text)?.description == expected, "\(text)")
         }
@@ -24,14 +25,36 @@ import Wire
             "", "=", "a=", "=192.0.2.1", "a..b=192.0.2.1", "dns.example", "192.0.2", "192.0.2.1:", "192.0.2.1:0",
             "192.0.2.1:65536", "192.0.2.1:x", "[192.0.2.1]:53", "[::1", "::1]", "[::1]53", "[]:53", "0.0.0.0", "::",
             "224.0.0.1", "255.255.255.255", "ff02::1", "a=b=192.0.2.1", "a b=192.0.2.1", "bücher.example=192.0.2.1",
-            "192.0.2.1 ", "0x7f.1", "127.1",
+            "192.0.2.1 ", "0x7f.1", "127.1", "192.0.2.1:+53", "[2001:db8::1]:-1", "fe80::1", "::ffff:0.0.0.0",
         ] {
-            #expect(NameServer(text) == nil, "\(text)")
+            #expect(NameServer(text) == nil && NameServer.refusal(of: text) != nil, "\(text)")
         }
         fuzz(Array("corp.example=[2001:db8::1]:53".utf8)) { bytes in
             let text = String(decoding: bytes, as: UTF8.self)
-            if let server = NameServer(text) { #expect(NameServer(server.description) == server, "\(text)") }
+            let server = NameServer(text)
+            if let server { #expect(NameServer(server.description) == server, "\(text)") }
+            #expect((server == nil) == (NameServer.refusal(of: text) != nil), "\(text)")
         }
+    }
+
+    /// Each with the cause, and with what to write instead.
+    @Test(arguments: [
+        ("corp.example=", "has no server", "such as corp.example=10.0.0.53"),
+        ("", "has no server", "such as 10.0.0.53"), ("[fe80::7]:53", "an address of a link", "fe80::1%eth0"),
+        ("=192.0.2.1", "no domain", "without '='"), (".=192.0.2.1", "no domain", "without '='"),
+        ("a..b=192.0.2.1", "'a..b' is not a domain", "letters, digits"),
+        ("*.corp.example=192.0.2.1", "'*.corp.example' is not a domain", "write corp.example,"),
+        (".corp.example=192.0.2.1", "'.corp.example' is not a domain", "write corp.example,"),
+        ("bücher.example=192.0.2.1", "not in ASCII", "xn--"), ("a b=192.0.2.1", "'a b' is not a domain", "letters"),
+        ("corp.example=dns.example", "'dns.example' is not the address", "192.0.2.1:5353"),
+        ("192.0.2.1:", "no port", "ADDRESS:PORT"), ("192.0.2.1:99999", "no port", "from 1 to 65535"),
+        ("[::1]:0", "no port", "from 1 to 65535"), ("[::1", "'[::1' is not the address", "[2001:db8::1]:5353"),
+        ("fe80::7", "an address of a link", "fe80::1%eth0"), ("fe80::7%nothing", "no address on an interface", "list"),
+        ("224.0.0.1", "no server has the address '224.0.0.1'", "write"), ("a\nb=::1", "'a?b' is not a domain", "write"),
+    ])
+    func refusalHasCauseAndNextStep(text: String, cause: String, nextStep: String) throws {
+        let refusal = try #require(NameServer.refusal(of: text))
+        #expect(refusal.contains(cause) && refusal.contains(nextStep), "\(refusal)")
     }
 
     @Test func chosenServersTakeThePlaceOfTheHosts() throws {
