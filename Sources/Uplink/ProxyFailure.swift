@@ -10,6 +10,8 @@ package enum ProxyFailure: Hashable, Sendable {
     case closed
     /// Its answer is none of its protocol.
     case malformed
+    /// The head of its answer is longer than any proxy's (HTTP).
+    case longHead
     case needsCredentials
     /// It does not accept those that were given.
     case credentials
@@ -27,6 +29,7 @@ package enum ProxyFailure: Hashable, Sendable {
         case .timedOut: "no answer in time; check that it runs, and reaches the destination"
         case .closed: "it has closed the connection; check its log"
         case .malformed: "its answer is not \(kind == .http ? "HTTP; try socks5://" : "SOCKS5; try http://")"
+        case .longHead: "the head of its answer is too long; check that it is an HTTP proxy"
         case .needsCredentials: "it needs a user and a password; use --proxy-credentials FILE"
         case .credentials: "it does not accept the user and the password; check --proxy-credentials"
         case .noMethod: "it accepts neither a user and a password nor clients without them; check its configuration"

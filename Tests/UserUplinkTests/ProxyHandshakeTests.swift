@@ -99,7 +99,7 @@ import Wire
             "HTTP/1.1 2000", "HTTP/1.1 2000 OK", "HTTP/1.1 20", "HTTP/1.1 +20 OK", "HTTP/1.x 200 OK", "HTTP/1.1200 OK",
             "HTTP/1.1  200 OK", "HTTP/1.1 200\tOK",
         ] { #expect(answer(line + "\r\n\r\n") == .failed(.malformed), "\(line)") }
-        #expect(answer("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000)) == .failed(.malformed))
+        #expect(answer("HTTP/1.1 200 OK\r\nX: " + String(repeating: "x", count: 20_000)) == .failed(.longHead))
     }
 
     @Test func bytesBehindTheHeadAreTheDestinations() {
@@ -116,7 +116,8 @@ import Wire
         let socks: [ProxyFailure] = (1...9).map { .refused($0) }
         let http: [ProxyFailure] = [302, 400, 401, 403, 404, 418, 429, 500, 502, 503, 504].map { .refused($0) }
         let common: [ProxyFailure] = [
-            .unreachable(Errno.refused), .timedOut, .closed, .malformed, .needsCredentials, .credentials, .noMethod,
+            .unreachable(Errno.refused), .timedOut, .closed, .malformed, .longHead, .needsCredentials, .credentials,
+            .noMethod,
             .addressType(9),
         ]
         for (kind, failures) in [(ProxyServer.Kind.socks5, socks + common), (.http, http + common)] {

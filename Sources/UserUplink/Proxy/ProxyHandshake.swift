@@ -185,8 +185,8 @@ struct ProxyHandshake: Sendable {
     private mutating func readHead() -> Step {
         guard let length = headLength() else {
             let isPlausible = zip(received, "HTTP/1.".utf8).allSatisfy { $0 == $1 }
-            guard isPlausible, wanted > 0 else { return .failed(.malformed) }
-            return .receive
+            guard isPlausible else { return .failed(.malformed) }
+            return wanted > 0 ? .receive : .failed(.longHead)
         }
         guard let status = status(received.prefix(length)) else { return .failed(.malformed) }
         switch status {
