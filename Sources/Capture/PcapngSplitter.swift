@@ -38,9 +38,6 @@ package struct PcapngSplitter: Sendable {
         return whole
     }
 
-    /// Whether the stream has ended within a block.
-    package var isWithinBlock: Bool { !rest.isEmpty }
-
     /// Frames that the capture has lost, by the counters so far.
     package var lost: UInt64 { statistics.values.reduce(0) { $0 &+ $1.lost } }
 

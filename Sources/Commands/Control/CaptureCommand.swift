@@ -173,7 +173,7 @@ struct CaptureTransfer {
                     """)
             }
             // The network sends the counters last.
-            if end == .byNetwork, splitter.statistics.isEmpty, splitter.frames > 0 || splitter.isWithinBlock {
+            if end == .byNetwork, splitter.statistics.isEmpty {
                 throw ExitError(
                     .unavailable,
                     "the network has ended without finishing the capture, which has what came before; start it again")

@@ -42,6 +42,8 @@ final class CaptureWriter: Sendable {
     private let isEnding = Mutex(false)
     /// What a port is called that has no name in `interfaces` yet.
     private let fallback: @Sendable (PortNumber) -> Interface
+    /// Ports that are described before their first frame: programs refuse a file without interfaces.
+    private let described: [PortNumber]
     private let interfaces = Mutex<[PortNumber: Interface]>([:])
     /// Set when the thread has ended.
     let end: Promise<End>
@@ -49,15 +51,17 @@ final class CaptureWriter: Sendable {
     /// - Parameters:
     ///   - descriptor: of a non-blocking socket, or of a file.
     ///   - limit: frames after which the capture ends; nil for none.
+    ///   - described: ports that are described before their first frame.
     ///   - fallback: what a port is called before `setInterfaces` has a name for it. Called on the thread.
     init(
         _ tap: CaptureTap, to descriptor: consuming Descriptor, _ target: Target, limit: Int?,
-        fallback: @escaping @Sendable (PortNumber) -> Interface
+        describing described: [PortNumber], fallback: @escaping @Sendable (PortNumber) -> Interface
     ) throws(SystemError) {
         self.tap = tap
         self.descriptor = descriptor
         self.target = target
         self.limit = limit
+        self.described = described
         self.fallback = fallback
         end = try Promise()
     }
@@ -93,6 +97,13 @@ final class CaptureWriter: Sendable {
     private func run() -> End {
         var progress = Progress()
         progress.writer.sectionHeader(application: "vde_vmnet")
+        let names = interfaces.withLock { $0 }
+        for port in described { _ = number(of: port, names, &progress) }
+        if described.isEmpty {
+            progress.writer.interface(
+                name: "none", description: "no port at the start of the capture", snapLength: tap.snapLength)
+            progress.count += 1
+        }
         do throws(SystemError) {
             let poller = try Poller()
             try poller.add(tap.wakeup.descriptor.raw, token: 0, for: .readable)
@@ -171,6 +182,9 @@ final class CaptureWriter: Sendable {
             progress.writer.statistics(
                 CaptureStatistics(interface: interface.number, received: counters.selected, lost: counters.lost),
                 time: time)
+        }
+        if progress.interfaces.isEmpty {
+            progress.writer.statistics(CaptureStatistics(interface: 0, received: 0, lost: 0), time: time)
         }
     }
 

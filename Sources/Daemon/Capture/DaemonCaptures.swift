@@ -77,10 +77,12 @@ final class DaemonCaptures {
     ) throws(SystemError) {
         let slot = (0..<SwitchControl.captureCapacity).first { running[$0] == nil }!
         let tap = try CaptureTap(filter: request.filter, snapLength: request.snapLength)
-        let writer = try CaptureWriter(tap, to: descriptor, target, limit: request.limit) { [control] in
-            DaemonCaptures.interface($0, control)
-        }
-        writer.setInterfaces(interfaces())
+        let interfaces = interfaces()
+        let described = interfaces.keys.filter { isSelected($0, by: request.selection) }.sorted()
+        let writer = try CaptureWriter(
+            tap, to: descriptor, target, limit: request.limit, describing: described
+        ) { [control] in DaemonCaptures.interface($0, control) }
+        writer.setInterfaces(interfaces)
         try loop.watch(writer.end.descriptor) { [unowned self] _ in ended(slot) }
         do throws(SystemError) {
             try writer.start()
@@ -91,6 +93,16 @@ final class DaemonCaptures {
         running[slot] = Running(tap: tap, writer: writer, selection: request.selection, follow: follow, onEnd: onEnd)
         control.setCapture(slot, tap, request.selection)
         if timer == nil { schedule() }
+    }
+
+    private func isSelected(_ port: PortNumber, by selection: CaptureSelection) -> Bool {
+        switch selection {
+        case .all: true
+        case .uplinks: control.role(of: port) == .uplink
+        case .group(let group): control.identity(of: port)?.group == group
+        case .port(let chosen): port == chosen
+        case .none: false
+        }
     }
 
     /// What a port is called, as far as the switch has its name: clients that have just come, and uplinks.

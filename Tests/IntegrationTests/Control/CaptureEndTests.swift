@@ -52,5 +52,23 @@ extension IntegrationTests {
                 #expect(rows.output.split(separator: "\n").count == 5, "\(rows.error)")
             }
         }
+
+        /// Programs refuse a file that has no interface.
+        @Test(arguments: [Signal.terminate, Signal.kill], [true, false])
+        func captureWithoutFramesCanBeRead(signal: Int32, hasPort: Bool) throws {
+            let fixture = try ControlFixture("none"), file = fixture.folder.file("empty.pcapng")
+            let port = hasPort ? try PlugPort(path: fixture.path) : nil
+            let capture = try fixture.host.start(
+                [TestHost.product("vde_vmnet"), "capture", fixture.socket, "-w", file, "--filter", "port 9"])
+            try eventually("an interface in the file") { (try? Files.status(file).size) ?? 0 > 80 }
+            fixture.daemon.program.signal(signal)
+            _ = try fixture.daemon.program.waitForEnd()
+            #expect(try capture.waitForEnd() == .exited(signal == Signal.kill ? 69 : 0), "\(capture.output)")
+            for reader in [["tcpdump", "-r", file], ["tshark", "-r", file]] {
+                let result = try ChildProcess.run(reader)
+                #expect(result.succeeded && result.output.isEmpty, "\(reader): \(result.output)\(result.error)")
+            }
+            _ = port
+        }
     }
 }
