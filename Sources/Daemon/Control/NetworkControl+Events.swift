@@ -159,9 +159,16 @@ extension NetworkControl {
 
     // MARK: Reports of other parts
 
+    /// What is reported about a port follows the arrival of its client.
+    private func reportArrival(at port: PortNumber) {
+        if let ports = eventState.ports, ports[port] == nil { clientsChanged() }
+    }
+
     /// Leases were given, extended or ended.
     func report(_ leases: [Lease]) {
         guard eventState.ports != nil else { return }
+        // The client's arrival is reported first.
+        clientsChanged()
         let now = BootClock.now
         for lease in leases {
             let members = describe(lease, now: now).members ?? []
@@ -171,6 +178,7 @@ extension NetworkControl {
 
     /// A guest has broken the rules.
     func report(_ offence: GuestOffence, by hardware: MACAddress, at port: PortNumber) {
+        reportArrival(at: port)
         publish(
             .offence, facts(of: port) + [("offence", .string("\(offence)")), ("mac", .string(hardware.description))])
     }
@@ -189,6 +197,7 @@ extension NetworkControl {
 
     /// A loop was found at a port, or has ended (`other` is nil).
     func report(loopAt port: PortNumber, with other: PortNumber?) {
+        reportArrival(at: port)
         publish(
             .loop,
             facts(of: port) + [

@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests {
     /// The control socket, with this program's commands and with plain Python as clients.
@@ -158,6 +159,25 @@ extension IntegrationTests {
             for line in events.output.split(separator: "\n") { #expect(line.hasPrefix("{") && line.hasSuffix("}")) }
             #expect(try fixture.daemon.stop() == .exited(0))
             #expect(try events.waitForEnd() == .exited(0))
+        }
+
+        /// A client that breaks a rule with its first frame has come before.
+        @Test func arrivalIsReportedBeforeOffence() throws {
+            let fixture = try ControlFixture("user")
+            let events = try fixture.host.start([TestHost.product("vde_vmnet"), "events", fixture.socket, "--json"])
+            try eventually("the subscription") {
+                _ = try fixture.attempt("port", "isolate", "all", "off")
+                return events.output.contains("\"event\":\"change\"")
+            }
+            let guest = try PlugPort(path: fixture.path)
+            let gateway = Endpoint(MACAddress("52:54:00:00:00:09")!, IPv4Address("192.168.105.1")!)
+            guest.send(Frames.arpReply(from: gateway, to: gateway))
+            try events.wait(for: "\"offence\":\"gateway\"")
+            let kinds = events.output.split(separator: "\n").compactMap { line in
+                ["join", "offence"].first { line.contains("\"event\":\"\($0)\"") }
+            }
+            #expect(kinds == ["join", "offence"], "\(events.output)")
+            #expect(try fixture.daemon.stop() == .exited(0))
         }
 
         // MARK: Changing

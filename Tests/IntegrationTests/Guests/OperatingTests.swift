@@ -51,6 +51,14 @@ private final class Lab {
         return output
     }
 
+    /// Waits until `events` reports changes, which the network sends to subscribers only.
+    func waitForSubscription(_ events: BackgroundProgram) throws {
+        try eventually("the subscription") {
+            _ = try network.host.attempt(Lab.words(network, ["egress", "allow"]))
+            return events.output.contains("\"event\":\"change\"")
+        }
+    }
+
     /// Types a wrong command, which is not for the transcript.
     func refuse(_ words: String..., status: Int32, expecting text: String) throws {
         let result = try network.host.attempt(Lab.words(network, words))
@@ -107,7 +115,7 @@ extension IntegrationTests {
         func everyCommandWorksWithThreeGuests() throws {
             let lab = try Lab(), network = lab.network, folder = network.folder
             let events = try lab.start("events", "lab", "--json")
-            try lab.daemon.wait(for: "ready: ")
+            try lab.waitForSubscription(events)
             let web = try VirtualMachine.qemu(
                 "web", netdev: "vde,id=net0,sock=\(lab.path)", mac: "52:54:00:00:00:01", in: network.host,
                 folder: folder)
