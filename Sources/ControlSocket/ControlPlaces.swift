@@ -30,20 +30,27 @@ package enum ControlPlaces {
     }
 
     /// The directories that are searched for networks, this user's first. Root sees those of other users as well.
-    package static var searched: [String] {
-        guard CurrentProcess.effectiveUser == 0 else {
-            var places: [String] = []
-            for place in userPlaces {
-                // A socket of another user in its place would get this user's requests.
-                guard !places.contains(place), (try? Directory.open(place, .trustedPath).requirePrivate()) != nil else {
-                    continue
-                }
-                places.append(place)
+    package static var searched: [String] { ownPlaces + othersPlaces }
+
+    /// The directories with networks of this user.
+    private static var ownPlaces: [String] {
+        guard CurrentProcess.effectiveUser != 0 else { return [system] }
+        var places: [String] = []
+        for place in userPlaces {
+            // A socket of another user in its place would get this user's requests.
+            guard !places.contains(place), (try? Directory.open(place, .trustedPath).requirePrivate()) != nil else {
+                continue
             }
-            return places + [system]
+            places.append(place)
         }
+        return places
+    }
+
+    /// The directories with networks of other users that this one may reach.
+    private static var othersPlaces: [String] {
+        guard CurrentProcess.effectiveUser == 0 else { return [system] }
         let users = ((try? Files.entries(usersDirectory)) ?? []).sorted()
-        return [system] + users.map { "\(usersDirectory)/\($0)/\(directoryName)" }
+        return users.map { "\(usersDirectory)/\($0)/\(directoryName)" }
             + TemporaryDirectories.places(of: nil, named: directoryName)
     }
 
@@ -67,13 +74,21 @@ package enum ControlPlaces {
             }
             return lock
         } catch {
-            throw ExitError(.cannotCreate, error.description)
+            throw ExitError(.cannotCreate, error.explanation)
         }
     }
 
     /// The control sockets in the searched directories that this user may see, whether or not a process serves them.
-    package static func sockets() -> [String] {
-        searched.flatMap { place -> [String] in
+    package static func sockets() -> [String] { ownSockets + othersSockets }
+
+    /// Those of this user's networks.
+    package static var ownSockets: [String] { sockets(in: ownPlaces) }
+
+    /// Those of other users' networks.
+    package static var othersSockets: [String] { sockets(in: othersPlaces) }
+
+    private static func sockets(in places: [String]) -> [String] {
+        places.flatMap { place -> [String] in
             ((try? Files.entries(place)) ?? []).sorted().filter { NetworkName($0) != nil }.map { place + "/" + $0 }
                 .filter { (try? Files.status($0).kind) == .socket }
         }

@@ -12,8 +12,8 @@ struct NetworkOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            The network: its name, or the path of its control socket. (default: the only one that runs; vde_vmnet list \
-            shows all)
+            The network: its name, or the path of its control socket. (default: the only one of this user, or the only \
+            one that runs; vde_vmnet list shows all)
             """,
             valueName: "name"),
         completion: Completions.networks)
@@ -38,7 +38,10 @@ struct NetworkOptions: ParsableArguments {
 /// The network that a command takes as `NAME`; `--network NAME`, as other commands take it, is the same.
 struct NamedNetworkOptions: ParsableArguments {
     @Argument(
-        help: "The network: its name, or the path of its control socket. (default: the only one that runs)",
+        help: """
+            The network: its name, or the path of its control socket. (default: the only one of this user, or the only \
+            one that runs)
+            """,
         completion: Completions.networks)
     var name: String?
 
@@ -90,11 +93,11 @@ enum NetworkLookup {
         throw failure!
     }
 
+    /// The only network of this user, or if there is none, the only one of others.
     private static func connectToOnlyOne(_ choice: String) throws(ExitError) -> ControlConnection {
-        var found: [ControlConnection] = []
-        for path in ControlPlaces.sockets() {
-            if let connection = try? ControlConnection(path) { found.append(connection) }
-        }
+        func connections(_ paths: [String]) -> [ControlConnection] { paths.compactMap { try? ControlConnection($0) } }
+        let own = connections(ControlPlaces.ownSockets)
+        let found = own.isEmpty ? connections(ControlPlaces.othersSockets) : own
         guard let first = found.first else {
             throw ExitError(
                 .unavailable,
