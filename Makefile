@@ -83,6 +83,8 @@ install: check-places
 	  install -d "$(DESTDIR)$(DOCDIR)/$$(dirname "$$file")" && \
 	  install -m $$mode "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
 	@[ $(SYSTEM) != Linux ] || $(MAKE) --no-print-directory install-units
+	@echo "Installed: $(DESTDIR)$(PREFIX)/bin/vde_vmnet, and man vde_vmnet. A network starts with:" \
+	  "sudo vde_vmnet --switch /tmp/vde"
 
 # A system's units, and examples for them and for sudo, make sense below a prefix of root only.
 install-units: check-places

@@ -48,7 +48,7 @@ final class CheckConnection: GuestLink {
         do throws(SystemError) {
             return DatagramLink(try socket.duplicate())
         } catch {
-            throw PlugError(.system, error.description)
+            throw PlugError(.system, error.explanation)
         }
     }
 

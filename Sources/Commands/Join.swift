@@ -183,8 +183,8 @@ package struct Join: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            Least severe messages to log: trace, debug, info, notice, warning or error. DEBUG=1 in the environment \
-            selects debug.
+            Least severe messages to log: trace, debug, info, notice, warning, error or critical. DEBUG=1 in the \
+            environment selects debug.
             """, valueName: "level")
     )
     var logLevel: Logger.Level?

@@ -109,7 +109,7 @@ package struct Switch: ParsableCommand {
             do {
                 background.value = try Daemonizer()
             } catch {
-                throw ExitError(.unavailable, error.description)
+                throw ExitError(.unavailable, error.explanation)
             }
         }
         let running = try Daemon(

@@ -36,6 +36,6 @@ package func orUnavailable<Result: ~Copyable>(_ body: () throws(SystemError) -> 
     do throws(SystemError) {
         return try body()
     } catch {
-        throw ExitError(.unavailable, error.description)
+        throw ExitError(.unavailable, error.explanation)
     }
 }

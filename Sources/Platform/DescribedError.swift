@@ -32,7 +32,7 @@ package struct DescribedError<Cause: Equatable & Sendable>: Error, Equatable, Se
             self.init(permission, "\(error); choose \(choice), such as one in /tmp or $XDG_RUNTIME_DIR")
         case Errno.noEntry: self.init(other, "\(error); the directory above it must exist")
         case Errno.nameTooLong: self.init(length, "\(error); choose a shorter path")
-        default: self.init(other, error.description)
+        default: self.init(other, error.explanation)
         }
     }
 }

@@ -56,6 +56,9 @@ extension SystemError {
         }
     }
 
+    /// The description, and what ends the error if that is known without what was to be done.
+    package var explanation: String { remedyOfLack.map { "\(self); \($0)" } ?? description }
+
     /// The error with a subject, if it has none, as one of a call that gets a descriptor.
     package func about(_ subject: String) -> SystemError {
         self.subject.isEmpty ? SystemError(code: code, operation, subject) : self

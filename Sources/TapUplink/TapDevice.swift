@@ -97,7 +97,7 @@ extension TapDevice {
             case Errno.noEntry, Errno.noDevice:
                 throw ExitError(.unavailable, "\(error); is there a /dev/net/tun? Load the module with: modprobe tun")
             default:
-                throw ExitError(.unavailable, error.description)
+                throw ExitError(.unavailable, error.explanation)
             }
         }
     }
@@ -117,7 +117,7 @@ extension TapDevice {
                     """)
             case Errno.busy: throw ExitError(.unavailable, "the TAP \(name) is in use by another program")
             case Errno.invalid: throw ExitError(.unavailable, "\(name) is an interface, but not a TAP with one queue")
-            default: throw ExitError(.unavailable, error.description)
+            default: throw ExitError(.unavailable, error.explanation)
             }
         }
     }

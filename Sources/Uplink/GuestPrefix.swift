@@ -73,7 +73,7 @@ package enum GuestPrefix {
             try Files.replace(path, Array("\(network)\n".utf8))
             return network
         } catch {
-            throw ExitError(.cannotCreate, error.description)
+            throw ExitError(.cannotCreate, error.explanation)
         }
     }
 

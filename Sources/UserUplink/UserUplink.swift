@@ -126,7 +126,7 @@ package final class UserUplink: Uplink {
             case .port(let published, let port, let code):
                 throw ExitError.publishing(published, port: port, errno: code)
             case .system(let error):
-                throw ExitError(.unavailable, error.description)
+                throw ExitError(.unavailable, error.explanation)
             }
         }
     }
@@ -135,7 +135,7 @@ package final class UserUplink: Uplink {
     package static let limitations = """
         without privilege the uplink is a user-mode NAT: this host does not reach guests at their own addresses \
         (--publish leads to their ports), and guests can ping the outside only if net.ipv4.ping_group_range allows it; \
-        for both, use: sudo vde_vmnet
+        for both, start it with sudo
         """
 
     package var hostAddressing: HostAddressing? { addressing }

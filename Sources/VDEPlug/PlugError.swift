@@ -35,7 +35,7 @@ extension PlugError {
             self.init(
                 .permissionDenied, "\(error); \(PlugError.ownership(of: error.subject.isEmpty ? path : error.subject))")
         default:
-            self.init(.system, error.description)
+            self.init(.system, error.explanation)
         }
     }
 

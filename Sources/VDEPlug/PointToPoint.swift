@@ -64,7 +64,7 @@ package struct PointToPoint: ~Copyable {
             socket.setBuffers(send: 1 << 20, receive: 4 << 20)
             return socket
         } catch {
-            throw PlugError(.system, error.description)
+            throw PlugError(.system, error.explanation)
         }
     }
 

@@ -114,7 +114,7 @@ package final class PlugSession: NetworkSession {
                 lost("the switch at \(candidates[0]) has gone; waiting for it to come back")
             }
         } catch {
-            throw PlugError(.system, error.description)
+            throw PlugError(.system, error.explanation)
         }
     }
 
@@ -147,7 +147,7 @@ package final class PlugSession: NetworkSession {
             do throws(SystemError) {
                 try loop.watch(handshake.value.descriptor) { [unowned self, unowned handshake] _ in proceed(handshake) }
             } catch {
-                throw PlugError(.system, error.description)
+                throw PlugError(.system, error.explanation)
             }
             loop.cancel(timer)
             timer = loop.schedule(after: PlugHandshake.timeout) {

@@ -72,7 +72,7 @@ package final class PointToPointSession: NetworkSession {
         do throws(SystemError) {
             descriptor = try cable.socket.duplicate().release()
         } catch {
-            throw PlugError(.system, error.description)
+            throw PlugError(.system, error.explanation)
         }
         var configuration = PortConfiguration(
             name: path, kind: .datagram, role: .guest, descriptor: descriptor, maximumFrame: maximumFrame)

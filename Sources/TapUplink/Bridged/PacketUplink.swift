@@ -56,7 +56,7 @@ final class PacketUplink: Uplink {
             return try NetworkInterfaces.openPacketSocket(on: network.index)
         } catch {
             guard [Errno.notPermitted, Errno.accessDenied].contains(error.code) else {
-                throw ExitError(.unavailable, error.description)
+                throw ExitError(.unavailable, error.explanation)
             }
             throw ExitError(
                 .noPermission,
