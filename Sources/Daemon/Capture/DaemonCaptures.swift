@@ -84,14 +84,17 @@ final class DaemonCaptures {
         ) { [control] in DaemonCaptures.interface($0, control) }
         writer.setInterfaces(interfaces)
         try loop.watch(writer.end.descriptor) { [unowned self] _ in ended(slot) }
+        // The head of the file, which a client may wait for, is written when frames are recorded.
+        control.setCapture(slot, tap, request.selection)
+        _ = control.barrier()
         do throws(SystemError) {
             try writer.start()
         } catch {
+            control.setCapture(slot, nil, .none)
             loop.unwatch(writer.end.descriptor)
             throw error
         }
         running[slot] = Running(tap: tap, writer: writer, selection: request.selection, follow: follow, onEnd: onEnd)
-        control.setCapture(slot, tap, request.selection)
         if timer == nil { schedule() }
     }
 
