@@ -256,7 +256,8 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         let verdict = gateway.fromGuest(
             frame, isComplete: isComplete, now: now,
             hasConnection: {
-                $0.protocolNumber == IPProtocol.udp ? datagrams.hasClient($0) : relay.hasConnection($0, isSYN: $1)
+                $0.protocolNumber == IPProtocol.udp
+                    ? datagrams.hasClient($0) : relay.hasConnection($0, isSYN: $1, from: $2)
             })
         switch verdict {
         case .tcp(let segment): relay.receive(frame, segment) { gateway.target(of: $0) }

@@ -104,7 +104,7 @@ import Wire
         let answer = Fixture.udp(7000, to: Fixture.outside, 6000)
         #expect(gateway.judge(answer) == .drop(.refused))
         var asked: [FlowKey] = []
-        let verdict = gateway.fromGuest(answer.rawSpan, now: .seconds(100)) { key, _ in
+        let verdict = gateway.fromGuest(answer.rawSpan, now: .seconds(100)) { key, _, _ in
             asked.append(key)
             return true
         }

@@ -76,7 +76,7 @@ final class DatagramHarness {
     @discardableResult
     func send(_ frame: [UInt8]) -> NATGateway.Verdict {
         relay.beginPoll(now: now)
-        let verdict = gateway.fromGuest(frame.rawSpan, now: now) { key, _ in relay.hasClient(key) }
+        let verdict = gateway.fromGuest(frame.rawSpan, now: now) { key, _, _ in relay.hasClient(key) }
         if case .datagram(let datagram) = verdict { relay.receive(frame.rawSpan, datagram) }
         if case .datagramReassembled(let datagram, let whole) = verdict { relay.receive(whole.rawSpan, datagram) }
         return verdict

@@ -101,7 +101,7 @@ import Wire
         let later = Self.start + .seconds(61)
         let segment = Fixture.tcp(to: Fixture.outside, 443, flags: .ack)
         #expect(isRefused(gateway.fromGuest(segment.rawSpan, now: later)))
-        #expect(!isRefused(gateway.fromGuest(segment.rawSpan, now: later, hasConnection: { _, _ in true })))
+        #expect(!isRefused(gateway.fromGuest(segment.rawSpan, now: later, hasConnection: { _, _, _ in true })))
         #expect(isRefused(gateway.fromGuest(Fixture.tcp(to: Fixture.outside, 443).rawSpan, now: later)))
     }
 
@@ -136,6 +136,18 @@ import Wire
             until: later + .seconds(60), now: later)
         #expect(gateway.fromGuest(datagram.rawSpan, now: later).isDatagram, "a pin for this guest")
         #expect(gateway.allowsDatagrams(key, now: later + .seconds(61)))
+    }
+
+    /// Another guest takes an address over that has no lease. A published port leads to the address, not to a guest.
+    @Test func connectionIsOfOneHardwareAddress() throws {
+        let harness = try RelayHarness(), (server, port) = try RelayHarness.server()
+        harness.send(Fixture.segment(4000, port, .syn, sequence: 1000))
+        _ = try harness.expectSegment { $0.flags == [.syn, .ack] }
+        let key = FlowKey(
+            IPProtocol.tcp, guest: .ipv4(Fixture.guest), 4000, remote: .ipv4(Fixture.network.gateway), port)
+        #expect(harness.relay.hasConnection(key, isSYN: false, from: Fixture.mac))
+        #expect(!harness.relay.hasConnection(key, isSYN: false, from: Fixture.otherMAC))
+        _ = server
     }
 
     /// The ports of a fragmented segment are judged when it is whole.

@@ -80,7 +80,7 @@ final class RelayHarness {
     func send(_ frame: [UInt8]) {
         relay.beginPoll(now: now)
         let verdict = gateway.fromGuest(
-            frame.rawSpan, now: now, hasConnection: { relay.hasConnection($0, isSYN: $1) })
+            frame.rawSpan, now: now, hasConnection: { relay.hasConnection($0, isSYN: $1, from: $2) })
         if case .tcp(let segment) = verdict { relay.receive(frame.rawSpan, segment) }
         if case .unreachable(let key, let sequence) = verdict { relay.guestUnreachable(key, sequence: sequence) }
         applyEffects()

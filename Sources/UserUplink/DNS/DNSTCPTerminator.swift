@@ -103,7 +103,7 @@ package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
         let frame = bytes.bytes.from(VirtioNetHeader.length)
         let verdict = gateway.fromGuest(
             frame, isComplete: !offload.flags.contains(.needsChecksum), now: now,
-            hasConnection: { relay.hasConnection($0, isSYN: $1) })
+            hasConnection: { relay.hasConnection($0, isSYN: $1, from: $2) })
         if case .tcp(let segment) = verdict { relay.receive(frame, segment) }
     }
 }

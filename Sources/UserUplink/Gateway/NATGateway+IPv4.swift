@@ -164,7 +164,7 @@ extension NATGateway {
                 && (options.policy.allows(packet.destination, port: port)
                     || pinsAllow(.ipv4(packet.destination), key, by: owner(of: packet.source), info))
         // A published port leads to the guest from there.
-        guard isAllowed || hasConnection(key, false) else { return refuse(frame, now: info.now) }
+        guard isAllowed || hasConnection(key, false, info.hardware) else { return refuse(frame, now: info.now) }
         let start = EthernetHeader.length + IPv4Header.length + UDPHeader.length
         return .datagram(
             InboundDatagram(
@@ -195,7 +195,7 @@ extension NATGateway {
             check: isAllowed ? .none : check(.ipv4(packet.destination), port: port, isSYN: isSYN, info),
             hops: packet.timeToLive)
         let isPassing =
-            isAllowed || hasConnection(key, isSYN)
+            isAllowed || hasConnection(key, isSYN, info.hardware)
             || !isGateway && pinsAllow(.ipv4(packet.destination), port: port, isSYN: isSYN, info)
         return isPassing ? .tcp(inbound) : .refusedTCP(inbound)
     }

@@ -130,7 +130,7 @@ extension NATGateway {
                 && (options.policy.allows(addresses.destination, port: port)
                     || pinsAllow(.ipv6(addresses.destination), key, by: owner(of: addresses.source), info))
         // A published port leads to the guest from there.
-        guard isAllowed || hasConnection(key, false) else { return refuse6(frame, now: info.now) }
+        guard isAllowed || hasConnection(key, false, info.hardware) else { return refuse6(frame, now: info.now) }
         let start = EthernetHeader.length + IPv6Header.length + UDPHeader.length
         return .datagram(
             InboundDatagram(
@@ -159,7 +159,7 @@ extension NATGateway {
             check: isAllowed ? .none : check(.ipv6(addresses.destination), port: port, isSYN: isSYN, info),
             hops: packet.hopLimit)
         let isPassing =
-            isAllowed || relayPolicy.isDNS(key) || hasConnection(key, isSYN)
+            isAllowed || relayPolicy.isDNS(key) || hasConnection(key, isSYN, info.hardware)
             || isOpen(addresses.destination)
                 && pinsAllow(.ipv6(addresses.destination), port: port, isSYN: isSYN, info)
         return isPassing ? .tcp(inbound) : .refusedTCP(inbound)

@@ -105,7 +105,7 @@ package struct NATGateway: Sendable {
 
     /// Finds out whether a TCP segment belongs to a connection, or a datagram to a client of a published port. Called
     /// only if the policy refuses its destination; a published port may have opened a connection from there.
-    package typealias ConnectionLookup = (_ key: FlowKey, _ isSYN: Bool) -> Bool
+    package typealias ConnectionLookup = (_ key: FlowKey, _ isSYN: Bool, _ hardware: MACAddress) -> Bool
 
     /// Where a guest's frame comes from, and what is known about it.
     struct FrameInfo {
@@ -230,7 +230,7 @@ package struct NATGateway: Sendable {
     ///   - hasConnection: knows the relays' connections and clients.
     package mutating func fromGuest(
         _ frame: RawSpan, isComplete: Bool = true, now: Instant,
-        hasConnection: ConnectionLookup = { _, _ in false }
+        hasConnection: ConnectionLookup = { _, _, _ in false }
     ) -> Verdict {
         guard let ethernet = try? EthernetView(frame) else { return .drop(.malformed) }
         let destination = ethernet.destination

@@ -301,11 +301,13 @@ final class TCPRelay {
     // MARK: Segments of guests
 
     /// Whether a segment belongs to a connection, though its destination is refused: a published port leads to the
-    /// guest from there. A SYN for a connection in TIME-WAIT ends that one, and does not belong to it.
-    func hasConnection(_ key: FlowKey, isSYN: Bool) -> Bool {
-        guard let index = table.find(key, now: context.now), let connection = slots[index].connection else {
-            return false
-        }
+    /// guest from there, or a pin has allowed it. A pin is of one hardware address, and so is what it has opened:
+    /// another guest with the same IP address does not continue it. A SYN for a connection in TIME-WAIT ends that one,
+    /// and does not belong to it.
+    func hasConnection(_ key: FlowKey, isSYN: Bool, from hardware: MACAddress) -> Bool {
+        guard let index = table.find(key, now: context.now), let connection = slots[index].connection,
+            slots[index].isInbound || connection.endpoints.guestHardware == hardware
+        else { return false }
         guard isSYN && connection.isInTimeWait else { return true }
         connection.reset(&context)
         remove(index, connection)
