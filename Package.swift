@@ -112,8 +112,8 @@ let package = Package(
             "Uplink", "DHCPService", "EventLoop", "HostFirewall", "Lifecycle", "NetworkModel", "Platform", "Switching",
             "Timing", "Wire", logging),
         smallLibrary(
-            "TapUplink", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle", "NetworkModel", "Platform",
-            "Switching", "Timing", "Uplink", "Wire", logging),
+            "TapUplink", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "HostFirewall", "Lifecycle",
+            "NetworkModel", "Platform", "Switching", "Timing", "Uplink", "Wire", logging),
         library(
             "UserUplink", "CPlatform", "DHCPService", "EventLoop", "FrameIO", "HostChanges", "Lifecycle",
             "NetworkModel", "Platform", "Switching", "Timing", "Uplink", "Wire", atomics, logging),

@@ -100,7 +100,10 @@ final class TapWithNAT: Uplink {
     /// The kernel has those of IPv4.
     func flows(limit: Int) -> [UplinkDetails.Flow]? { nat?.flows(limit: limit) }
 
-    func note(_ leases: [Lease]) { nat?.note(leases) }
+    func note(_ leases: [Lease]) {
+        tap.note(leases)
+        nat?.note(leases)
+    }
 
     /// Guests that are followed have leases, which are of IPv4.
     func publish(_ published: [PublishedPort]) { tap.publish(TapWithNAT.divide(published).four) }

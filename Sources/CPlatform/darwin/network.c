@@ -72,6 +72,11 @@ int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, 
     return -ENOTSUP;
 }
 
+int platform_conntrack_remove(const uint8_t *addresses, int count) {
+    (void)addresses, (void)count;
+    return -ENOTSUP;
+}
+
 uint64_t platform_network_namespace(void) { return 0; }
 
 int platform_tap_open(const char *name, int create, uint32_t *offloads) {

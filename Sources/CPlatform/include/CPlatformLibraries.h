@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The build, logged packets, and libraries that are loaded at run time and are not needed to build. Part of
-// CPlatform.h.
+// The build, logged packets, tracked connections, and libraries that are loaded at run time and are not needed to
+// build. Part of CPlatform.h.
 #ifndef CPLATFORM_LIBRARIES_H
 #define CPLATFORM_LIBRARIES_H
 
@@ -44,6 +44,14 @@ struct platform_logged_packet {
 int platform_packet_log_open(uint16_t *group);
 /// Receives packets that were logged, without blocking. Returns their number, or -errno; ENOBUFS if some were lost.
 int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, int capacity);
+
+// ---- Connections that the kernel tracks (linux/conntrack.c)
+// ----------------------------------------------------------------------
+
+/// Removes the entries of connection tracking in which one of `count` addresses is the source of a direction (Linux).
+/// An address has 16 bytes, that of IPv4 as ::ffff:a.b.c.d. Reads all entries once. Returns the number of removed ones,
+/// or -errno.
+int platform_conntrack_remove(const uint8_t *addresses, int count);
 
 // ---- Filter expressions by libpcap, found at run time (posix/pcap.c)
 // ----------------------------------------------------------------------

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import DHCPService
 import EventLoop
 import FrameIO
 import HostChanges
@@ -23,6 +24,7 @@ package final class TapUplink: Uplink {
     /// Gets packets that the policy refuses, while they are logged.
     private var packetLog: PacketLog?
     private var refusals = RefusalTable()
+    private lazy var holders = AddressHolders(loop: context.loop, logger: context.logger)
     /// A user-mode NAT beside the TAP is the guests' router to the outside by IPv6.
     private let hasNAT6: Bool
     package private(set) var port: PortNumber?
@@ -259,6 +261,8 @@ package final class TapUplink: Uplink {
     }
 
     package func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: tap) }
+
+    package func note(_ leases: [Lease]) { holders.note(leases, now: BootClock.now) }
 
     package func publish(_ published: [PublishedPort]) {
         let network6 = hostAddressing?.network6
