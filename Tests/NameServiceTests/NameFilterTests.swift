@@ -94,6 +94,18 @@ import Wire
         #expect(found(response(question("forbidden.example"), [address("forbidden.example", "203.0.113.1")])) == nil)
     }
 
+    /// A lenient client would read an address that is not pinned, or another one.
+    @Test(arguments: [false, true]) func malformedAddressIsFailure(isAdditional: Bool) {
+        let site = question("site.example"), good = address("site.example", "203.0.113.7")
+        for (type, length) in [(DNSType.a, 5), (DNSType.a, 0), (DNSType.a, 16), (DNSType.aaaa, 4), (DNSType.aaaa, 17)] {
+            let bad = record("site.example", type, [UInt8](repeating: 9, count: length))
+            let message = response(site, isAdditional ? [good] : [good, bad], additional: isAdditional ? [bad] : [])
+            #expect(NameFilter.judge(response: message, under: policy) == .malformed, "\(type), \(length) bytes")
+        }
+        let alias = record("site.example", DNSType.canonicalName, [3, 65])
+        #expect(NameFilter.judge(response: response(site, [alias, good]), under: policy) == .malformed)
+    }
+
     @Test func additionalAddressesAreNotPinned() {
         let message = response(
             question("site.example", 15), [], additional: [address("site.example", "203.0.113.7")])

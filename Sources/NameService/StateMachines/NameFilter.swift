@@ -79,6 +79,7 @@ package enum NameFilter {
             let records = try? view.records(limit: recordLimit)
         else { return .malformed }
         if policy.scopes(of: question.name).isEmpty { return .noSuchName }
+        if records.contains(where: { isMalformed($0, view.bytes) }) { return .malformed }
         if records.contains(where: { isService($0.type) }) { return .noRecords }
         let answers = records.filter { $0.section == .answer && $0.recordClass == DNSQuestion.internet }
         let names = chain(from: question.name, answers, view.bytes)
@@ -107,6 +108,16 @@ package enum NameFilter {
         let names = chain(from: question.name, answers, view.bytes)
         return answers.filter { names.contains($0.name) }.compactMap { record in
             address(of: record, view.bytes).map { Found(address: $0, timeToLive: record.timeToLive) }
+        }
+    }
+
+    /// Whether a record that leads to addresses has other data than its type requires. A lenient client could read it.
+    private static func isMalformed(_ record: DNSRecordView, _ message: RawSpan) -> Bool {
+        guard record.recordClass == DNSQuestion.internet else { return false }
+        return switch record.type {
+        case DNSType.a, DNSType.aaaa: address(of: record, message) == nil
+        case DNSType.canonicalName: record.canonicalName(in: message) == nil
+        default: false
         }
     }
 
