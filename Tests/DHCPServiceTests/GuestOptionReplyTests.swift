@@ -102,15 +102,30 @@ private let second = TimeAmount.seconds(1)
         #expect(odd.bootFile == Array("pxelinux.0".utf8))
     }
 
-    @Test(
-        arguments: [(77, Array("iPXE".utf8)), (77, [4] + Array("iPXE".utf8)), (175, [177, 1, 1])] as [(UInt8, [UInt8])])
-    func ipxeGetsItsOwnFile(code: UInt8, value: [UInt8]) throws {
+    /// The user class as plain text and as the classes of RFC 3004, and iPXE's own options.
+    private static let ipxe: [(UInt8, [UInt8])] = {
+        let name = Array("iPXE".utf8), other = [3] + Array("abc".utf8)
+        return [(77, name), (77, [4] + name), (77, [4] + name + other), (77, other + [4] + name), (175, [177, 1, 1])]
+    }()
+
+    @Test(arguments: ipxe) func ipxeGetsItsOwnFile(code: UInt8, value: [UInt8]) throws {
         let reply = try offer(DHCPHarness { $0.boot = boot }) {
             $0[.clientArchitecture] = [0, 7]
             $0[code: code] = value
         }
         #expect(reply.bootFile == Array("http://192.0.2.1/boot.ipxe".utf8))
         #expect(reply.nextServer == .any && reply[.serverName] == nil, "the URL has the server")
+    }
+
+    @Test(arguments: [
+        "", "abc", "\u{3}abc", "\u{5}iPXEx", "\u{3}iPXE", "\u{4}iPXE\u{9}abc", "iPXE\u{3}abc", "\u{4}iPX",
+    ])
+    func otherUserClassIsNotIPXE(value: String) throws {
+        let reply = try offer(DHCPHarness { $0.boot = boot }) {
+            $0[.clientArchitecture] = [0, 7]
+            $0[.userClass] = Array(value.utf8)
+        }
+        #expect(reply.bootFile == Array("ipxe.efi".utf8))
     }
 
     @Test func serverOfTheUserIsInTheFieldsToo() throws {

@@ -110,12 +110,23 @@ struct NetworkDescription {
         return boot.name(architectures: architectures, isIPXE: isIPXE)
     }
 
-    /// Whether the client is iPXE: by its user class, with or without the length of RFC 3004, or by its own options.
+    /// Whether the client is iPXE: by its user class, as plain text or one of the classes of RFC 3004, or by its own
+    /// options.
     private var isIPXE: Bool {
         if request[.ipxe] != nil { return true }
         guard let value = request[.userClass] else { return false }
-        let name = NetworkDescription.ipxeClass
-        return value == name || value == [UInt8(name.count)] + name
+        return value == NetworkDescription.ipxeClass || NetworkDescription.hasIPXEClass(value)
+    }
+
+    /// Whether one of the classes, each behind its length (RFC 3004 section 4), is that of iPXE.
+    private static func hasIPXEClass(_ value: [UInt8]) -> Bool {
+        var rest = value[...], isFound = false
+        while let length = rest.popFirst() {
+            guard length <= rest.count else { return false }
+            if rest.prefix(Int(length)).elementsEqual(ipxeClass) { isFound = true }
+            rest.removeFirst(Int(length))
+        }
+        return isFound
     }
 
     /// Firmware reads `siaddr` and `file` (RFC 951), whether it also requests options 66 and 67 or not.
