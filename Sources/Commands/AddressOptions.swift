@@ -29,7 +29,7 @@ struct AddressOptions: ParsableArguments {
             a prefix, such as fd12:3456:789a:1::/64: the same as auto with this prefix
             """,
             valueName: "how"),
-        completion: .list(["auto", "kernel", "off"]))
+        completion: .list(["auto", "kernel", "off"]), transform: IPv6Argument.parse)
     var ipv6: IPv6Argument?
 
     @Flag(help: "Same as --dhcp off.")
@@ -53,7 +53,7 @@ struct AddressOptions: ParsableArguments {
             local or localhost. A guest that calls itself web by DHCP is web.vm.internal for the others. off: guests \
             have no names. (default: vm.internal)
             """,
-            valueName: "domain"))
+            valueName: "domain"), transform: DomainArgument.parse)
     var domain: DomainArgument?
 
     @Option(
@@ -63,7 +63,7 @@ struct AddressOptions: ParsableArguments {
             127.0.0.1:5300 (tap and user only). On a TAP, systemd-resolved is set to send them there. auto: only if \
             it runs, at 127. and the rest of the gateway's address, port 5300. off: answer none. (default: auto)
             """,
-            valueName: "address:port"))
+            valueName: "address:port"), transform: HostDNSArgument.parse)
     var hostDns: HostDNSArgument?
 
     @Option(

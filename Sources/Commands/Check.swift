@@ -32,20 +32,23 @@ package struct Check: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             "IPv4 address and port to open a TCP connection to, such as 203.0.113.1:443.",
-            valueName: "address:port"))
+            valueName: "address:port"), transform: EndpointArgument.parse)
     var tcp: EndpointArgument?
 
     @Option(
         help: ArgumentHelp(
             "IPv6 address and port to open a TCP connection to, such as [2001:db8::1]:443.",
-            valueName: "[address]:port"))
+            valueName: "[address]:port"), transform: Endpoint6Argument.parse)
     var tcp6: Endpoint6Argument?
 
-    @Option(help: ArgumentHelp("Measure the throughput to the server of --to for 1 to 3600 seconds.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp("Measure the throughput to the server of --to for 1 to 3600 seconds.", valueName: "n"),
+        transform: Int.parse)
     var seconds: Int?
 
     @Option(
-        help: ArgumentHelp("The TCP server of --seconds, which discards what it reads.", valueName: "address:port"))
+        help: ArgumentHelp("The TCP server of --seconds, which discards what it reads.", valueName: "address:port"),
+        transform: EndpointArgument.parse)
     var to: EndpointArgument?
 
     @Flag(help: "Print one JSON object instead of lines of text.")

@@ -3,7 +3,7 @@ import ArgumentParser
 import NetworkModel
 
 /// The value of `--domain`: a domain, or `off`.
-enum DomainArgument: ExpressibleByArgument {
+enum DomainArgument: ExplainedArgument {
     case domain(GuestDomain)
     case off
 
@@ -15,5 +15,9 @@ enum DomainArgument: ExpressibleByArgument {
         } else {
             return nil
         }
+    }
+
+    static func refusal(of text: String) -> String {
+        GuestDomain.refusal(of: text) ?? "it is not a domain; write one, such as vm.internal"
     }
 }

@@ -5,7 +5,7 @@ import Platform
 import Wire
 
 /// A loopback address and a port, such as `127.0.0.1:5353` or `[::1]:5353`, or `auto`, or `off`.
-struct HostDNSArgument: ExpressibleByArgument {
+struct HostDNSArgument: ExplainedArgument {
     let value: HostDNS
 
     init?(argument: String) {
@@ -32,5 +32,24 @@ struct HostDNSArgument: ExpressibleByArgument {
             return SocketAddress(ipv6, port: port)
         }
         return nil
+    }
+
+    static func refusal(of text: String) -> String {
+        if IPv4Address(text)?.isLoopback == true {
+            return "there is no port behind the address; write one from 1 to 65535, as in \(text):5300"
+        }
+        if IPv6Address(text)?.isLoopback == true {
+            return "there is no port behind the address; write both, as in [\(text)]:5300"
+        }
+        let address =
+            EndpointArgument(argument: text).map { IPAddress.ipv4($0.address) }
+            ?? Endpoint6Argument(argument: text).map { .ipv6($0.address) }
+        guard let address else {
+            return "it is not an address of this host and a port; write both, as in 127.0.0.1:5300, or auto, or off"
+        }
+        return """
+            \(address) is not on the loopback interface, and other hosts could reach it; write an address of \
+            127.0.0.0/8, as in 127.0.0.1:5300
+            """
     }
 }

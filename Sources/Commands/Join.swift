@@ -103,20 +103,20 @@ package struct Join: ParsableCommand {
             The host's address on a shared or host network, such as 192.168.105.1; the mask is given by --vmnet-mask. \
             Guests get addresses from the next one on. (default: 192.168.105.1, or the next free network)
             """,
-            valueName: "ip"))
+            valueName: "ip"), transform: IPv4Address.parse)
     var vmnetGateway: IPv4Address?
 
     @Option(
         help: ArgumentHelp(
             """
             Last address assigned to guests. Needs --vmnet-gateway. (default: the network's last address)
-            """, valueName: "ip"))
+            """, valueName: "ip"), transform: IPv4Address.parse)
     var vmnetDhcpEnd: IPv4Address?
 
     @Option(
         help: ArgumentHelp(
             "The network's mask, such as 255.255.255.0, /24 or 24. Needs --vmnet-gateway. (default: 24)",
-            valueName: "mask"))
+            valueName: "mask"), transform: MaskArgument.parse)
     var vmnetMask: MaskArgument?
 
     @Option(
@@ -124,7 +124,7 @@ package struct Join: ParsableCommand {
             """
             UUID from which the host's hardware address on the network is derived. (default: derived from the \
             gateway)
-            """, valueName: "uuid"))
+            """, valueName: "uuid"), transform: UUIDArgument.parse)
     var vmnetInterfaceId: UUIDArgument?
 
     @OptionGroup var vmnet: VmnetOptionGroup
@@ -135,7 +135,7 @@ package struct Join: ParsableCommand {
             Largest IP packet on the network in bytes, announced to guests by DHCP. (default: 1500; with a TAP, the \
             MTU of the host's route if that is smaller)
             """,
-            valueName: "bytes"))
+            valueName: "bytes"), transform: Int.parse)
     var vmnetMtu: Int?
 
     @OptionGroup var addresses: AddressOptions
@@ -177,7 +177,7 @@ package struct Join: ParsableCommand {
             """
             Log counters of forwarded and dropped frames at this interval, as '[stats] {JSON}' on standard error.
             """,
-            valueName: "seconds"))
+            valueName: "seconds"), transform: Int.parse)
     var statsInterval: Int?
 
     @Option(

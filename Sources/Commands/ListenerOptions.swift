@@ -59,7 +59,7 @@ struct ListenerOptions: ParsableArguments {
             Serve the guest behind an inherited, connected unix socket (datagram, stream or sequenced packets), and \
             write one line of JSON to standard output when ready. May be repeated.
             """,
-            valueName: "number"))
+            valueName: "number"), transform: Int32.parse)
     var fd: [Int32] = []
 
     @Option(
@@ -68,7 +68,7 @@ struct ListenerOptions: ParsableArguments {
             Serve the vhost-user front end behind an inherited, connected stream socket, and write one line of JSON to \
             standard output when ready (Linux). May be repeated.
             """,
-            valueName: "number"))
+            valueName: "number"), transform: Int32.parse)
     var vhostUserFd: [Int32] = []
 
     @Option(
@@ -76,7 +76,7 @@ struct ListenerOptions: ParsableArguments {
             """
             Exit when no guest has been connected for this long. For socket activation by systemd or launchd.
             """,
-            valueName: "seconds"))
+            valueName: "seconds"), transform: Int.parse)
     var idleExit: Int?
 
     @Option(

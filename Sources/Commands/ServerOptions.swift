@@ -15,7 +15,7 @@ struct ServerOptions: ParsableArguments {
             Let this guest act as a router and DHCP server for the others. Named by its port on the switch or by its \
             hardware address. May be repeated. (default: none)
             """,
-            valueName: "port|mac"))
+            valueName: "port|mac"), transform: AllowedServer.parse)
     var allowServer: [AllowedServer] = []
 
     func note(in given: inout GivenOptions) { given.note(.allowServer, !allowServer.isEmpty) }

@@ -29,19 +29,24 @@ struct SocketVMNetAdapter: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The host's address in host and shared mode. Guests get addresses from the next one on.", valueName: "ip"))
+            "The host's address in host and shared mode. Guests get addresses from the next one on.", valueName: "ip"),
+        transform: IPv4Address.parse)
     var vmnetGateway: IPv4Address?
 
     @Option(
         help: ArgumentHelp(
-            "Last address assigned to guests. Needs --vmnet-gateway. (default: x.x.x.254)", valueName: "ip"))
+            "Last address assigned to guests. Needs --vmnet-gateway. (default: x.x.x.254)", valueName: "ip"),
+        transform: IPv4Address.parse)
     var vmnetDhcpEnd: IPv4Address?
 
     @Option(
-        help: ArgumentHelp("The network's mask. Needs --vmnet-gateway. (default: 255.255.255.0)", valueName: "mask"))
+        help: ArgumentHelp("The network's mask. Needs --vmnet-gateway. (default: 255.255.255.0)", valueName: "mask"),
+        transform: MaskArgument.parse)
     var vmnetMask: MaskArgument?
 
-    @Option(help: ArgumentHelp("UUID from which the host's hardware address is derived.", valueName: "uuid"))
+    @Option(
+        help: ArgumentHelp("UUID from which the host's hardware address is derived.", valueName: "uuid"),
+        transform: UUIDArgument.parse)
     var vmnetInterfaceId: UUIDArgument?
 
     @Option(

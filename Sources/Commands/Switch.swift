@@ -54,10 +54,13 @@ package struct Switch: ParsableCommand {
     @Option(
         name: [.customShort("m"), .customLong("mode"), .customLong("mod")],
         help: ArgumentHelp(
-            "Octal mode of the control socket: the users that may join. (default: 0600)", valueName: "mode"))
+            "Octal mode of the control socket: the users that may join. (default: 0600)", valueName: "mode"),
+        transform: OctalMode.parse)
     var mode: OctalMode?
 
-    @Option(help: ArgumentHelp("Octal mode of the directory. (default: derived from --mode)", valueName: "mode"))
+    @Option(
+        help: ArgumentHelp("Octal mode of the directory. (default: derived from --mode)", valueName: "mode"),
+        transform: OctalMode.parse)
     var dirmode: OctalMode?
 
     @Option(
@@ -71,7 +74,9 @@ package struct Switch: ParsableCommand {
         completion: .file())
     var mgmt: String?
 
-    @Option(help: ArgumentHelp("Octal mode of the console's socket. (default: 0600)", valueName: "mode"))
+    @Option(
+        help: ArgumentHelp("Octal mode of the console's socket. (default: 0600)", valueName: "mode"),
+        transform: OctalMode.parse)
     var mgmtmode: OctalMode?
 
     @Option(

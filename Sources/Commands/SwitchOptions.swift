@@ -16,12 +16,14 @@ struct SwitchOptions: ParsableArguments {
 
     @Option(
         help: ArgumentHelp(
-            "Octal mode of the switch's control socket: the users that may join. (default: 0600)", valueName: "mode"))
+            "Octal mode of the switch's control socket: the users that may join. (default: 0600)", valueName: "mode"),
+        transform: OctalMode.parse)
     var vdeMode: OctalMode?
 
     @Option(
         help: ArgumentHelp(
-            "Octal mode of the switch's directory. (default: derived from --vde-mode)", valueName: "mode"))
+            "Octal mode of the switch's directory. (default: derived from --vde-mode)", valueName: "mode"),
+        transform: OctalMode.parse)
     var vdeDirmode: OctalMode?
 
     @Option(
@@ -30,7 +32,9 @@ struct SwitchOptions: ParsableArguments {
         completion: .file())
     var mgmt: String?
 
-    @Option(help: ArgumentHelp("Octal mode of the console's socket. Needs --mgmt. (default: 0600)", valueName: "mode"))
+    @Option(
+        help: ArgumentHelp("Octal mode of the console's socket. Needs --mgmt. (default: 0600)", valueName: "mode"),
+        transform: OctalMode.parse)
     var mgmtmode: OctalMode?
 
     @Option(
@@ -47,7 +51,7 @@ struct SwitchOptions: ParsableArguments {
             Limit the rate of each guest's port, each way, such as 50mbit or 1gbit, 1mbit at least. Frames beyond it \
             are dropped. (default: no limit)
             """,
-            valueName: "rate"))
+            valueName: "rate"), transform: RateLimit.parse)
     var limit: RateLimit?
 
     @Option(
@@ -56,7 +60,7 @@ struct SwitchOptions: ParsableArguments {
             Port of the switch behind which there are several guests, such as another switch. Together they may take \
             up to four fifths of the DHCP addresses. May be repeated.
             """,
-            valueName: "port"))
+            valueName: "port"), transform: Int.parse)
     var trunk: [Int] = []
 
     func note(in given: inout GivenOptions) {
@@ -111,6 +115,9 @@ struct SwitchOptions: ParsableArguments {
 
 extension RateLimit: ExpressibleByArgument {
     package init?(argument: String) { self.init(argument) }
+
+    /// What a rate may be, for messages.
+    static let bounds = "\(RateLimit(bitsPerSecond: slowest)!) to \(RateLimit(bitsPerSecond: fastest)!)"
 }
 
 /// Permission bits in octal, as for chmod(1).

@@ -9,13 +9,14 @@ import Wire
 struct VmnetOptionGroup: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "Use an isolated host network with this UUID, without DHCP (macOS, host mode).", valueName: "uuid"))
+            "Use an isolated host network with this UUID, without DHCP (macOS, host mode).", valueName: "uuid"),
+        transform: UUIDArgument.parse)
     var vmnetNetworkIdentifier: UUIDArgument?
 
     @Option(
         help: ArgumentHelp(
-            "IPv6 prefix of the network behind NAT, such as fd00:1:2:3:: (macOS, shared mode).", valueName: "prefix")
-    )
+            "IPv6 prefix of the network behind NAT, such as fd00:1:2:3:: (macOS, shared mode).", valueName: "prefix"),
+        transform: IPv6PrefixArgument.parse)
     var vmnetNat66Prefix: IPv6PrefixArgument?
 
     @Flag(

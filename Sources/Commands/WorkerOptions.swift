@@ -10,7 +10,7 @@ struct WorkerOptions: ParsableArguments {
             Maximum number of threads that forward frames, 1 to 16. Threads start when the load needs them. (default: \
             one per processor, up to 4)
             """,
-            valueName: "n"))
+            valueName: "n"), transform: Int.parse)
     var workers: Int?
 
     /// The number of threads; nil: one per processor, up to a limit.

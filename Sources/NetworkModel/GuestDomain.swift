@@ -28,6 +28,28 @@ package struct GuestDomain: Hashable, Sendable, CustomStringConvertible {
         self.name = name
     }
 
+    /// Why a text is none, and what to write; nil for a domain.
+    package static func refusal(of text: String) -> String? {
+        if GuestDomain(text) != nil { return nil }
+        if text.isEmpty { return "there is no domain; write one, such as vm.internal" }
+        guard text.utf8.allSatisfy({ $0 < 0x80 }) else { return "it is not in ASCII; write the form with xn--" }
+        let labels = text.lowercased().split(separator: ".", omittingEmptySubsequences: false)
+        guard labels.allSatisfy({ (1...63).contains($0.utf8.count) && isHostLabel(Array($0.utf8)) }) else {
+            return """
+                it is not a domain; write labels of letters, digits and hyphens with dots between them, each with 63 \
+                characters at most and no hyphen at its ends
+                """
+        }
+        if text.utf8.count > maximumLength {
+            return "it has more than \(maximumLength) characters, so that no name of a guest fits; write a shorter one"
+        }
+        let top = String(labels[labels.count - 1])
+        if reserved.contains(top) {
+            return "names below \(top) have a fixed meaning; write another, such as vm.internal"
+        }
+        return "programs could read it as a number; write a domain whose last label has a letter, such as vm.internal"
+    }
+
     private static func isHostLabel(_ label: [UInt8]) -> Bool {
         let hyphen = UInt8(ascii: "-")
         return label.first != hyphen && label.last != hyphen

@@ -54,10 +54,14 @@ package struct CaptureCommand: ParsableCommand {
         completion: .file())
     var file: String?
 
-    @Option(help: ArgumentHelp("Bytes of each frame to capture, 64 to 262144. (default: all)", valueName: "bytes"))
+    @Option(
+        help: ArgumentHelp("Bytes of each frame to capture, 64 to 262144. (default: all)", valueName: "bytes"),
+        transform: Int.parse)
     var snaplen: Int?
 
-    @Option(help: ArgumentHelp("End after this many frames. (default: on Ctrl-C)", valueName: "frames"))
+    @Option(
+        help: ArgumentHelp("End after this many frames. (default: on Ctrl-C)", valueName: "frames"),
+        transform: Int.parse)
     var count: Int?
 
     package init() {}

@@ -47,7 +47,7 @@ package struct Port: ParsableCommand {
     struct Disconnect: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "disconnect", abstract: "Disconnect the clients of a port.")
-        @Argument(help: "The port's number.", completion: Completions.ports)
+        @Argument(help: "The port's number.", completion: Completions.ports, transform: Int.parse)
         var port: Int
         @OptionGroup var network: NetworkOptions
 
@@ -87,9 +87,9 @@ package struct Port: ParsableCommand {
     struct VLAN: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "vlan", abstract: "Set the VLAN of a port's untagged frames. 0 is the VLAN of the uplink.")
-        @Argument(help: "The port's number.", completion: Completions.ports)
+        @Argument(help: "The port's number.", completion: Completions.ports, transform: Int.parse)
         var port: Int
-        @Argument(help: "The VLAN, 0 to 4093.")
+        @Argument(help: "The VLAN, 0 to 4093.", transform: Int.parse)
         var vlan: Int
         @OptionGroup var network: NetworkOptions
 
@@ -102,7 +102,7 @@ package struct Port: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "limit",
             abstract: "Limit the rate of a port, each way. Frames beyond it are dropped.")
-        @Argument(help: "The port's number.", completion: Completions.ports)
+        @Argument(help: "The port's number.", completion: Completions.ports, transform: Int.parse)
         var port: Int
         @Argument(help: "The rate, such as 50mbit or 1gbit, 1mbit at least; or off.")
         var rate: String

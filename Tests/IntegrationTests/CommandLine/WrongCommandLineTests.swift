@@ -39,7 +39,7 @@ extension IntegrationTests {
             --control-allow all --switch DIR/v % 64 --control-allow: 'all' is not a list
             --control-group GONE --switch DIR/v % 64 there is no group
             --control off --name n --switch DIR/v % 64 --name does not go with --control off
-            --limit 50 --switch DIR/v % 64 is invalid for '--limit
+            --limit 50 --switch DIR/v % 64 is invalid for '--limit | it is not a rate; write a whole number and kbit
             vde0 % 64 there is no subcommand 'vde0', and no directory of that name
             DIR/GONE % 69 no VDE switch at DIR/GONE | vde_vmnet --switch DIR/GONE
             ./GONE % 69 no VDE switch at ./GONE
@@ -57,6 +57,22 @@ extension IntegrationTests {
             -d DIR/v % 64 -d is an option of vde_switch
             --daemon DIR/v % 64 --daemon is an option of vde_switch
             --mode shared DIR/v % 64 Unknown option '--mode'
+            --domain= DIR/v % 64 there is no domain; write one
+            --domain a/b DIR/v % 64 it is not a domain; write labels of letters, digits and hyphens
+            --domain bücher.example DIR/v % 64 it is not in ASCII; write the form with xn--
+            --domain lab.local DIR/v % 64 names below local have a fixed meaning; write another
+            --domain 10.1 DIR/v % 64 write a domain whose last label has a letter
+            --host-dns 127.0.0.1 DIR/v % 64 there is no port behind the address | as in 127.0.0.1:5300
+            --host-dns ::1 DIR/v % 64 there is no port behind the address | as in [::1]:5300
+            --host-dns 192.0.2.1:53 DIR/v % 64 192.0.2.1 is not on the loopback interface | as in 127.0.0.1:5300
+            --host-dns on DIR/v % 64 it is not an address of this host and a port | or auto, or off
+            --ipv6 fd00::/48 DIR/v % 64 it is not a prefix of 64 bits | such as fd12:3456:789a:1::/64
+            --allow-server eth0 --switch DIR/v % 64 it is not a port of a switch nor a hardware address; write
+            --trunk one --switch DIR/v % 64 it is not a number; write digits only
+            --idle-exit 1.5 --switch DIR/v % 64 it is no whole number, or too large; write digits only
+            --vhost-user-fd x % 64 it is not a number; write digits only
+            --vmnet-nat66-prefix 2001:db8:: DIR/v % 64 it is not a unique local prefix | such as fd00:1:2:3::
+            check --tcp6 ::1:80 DIR/v % 64 it is not an IPv6 address and a port | as in [2001:db8::1]:80
             --uplink wifi DIR/v % 64 'wifi' is invalid for '--uplink | 'auto', 'vmnet', 'tap', 'user' or 'none'
             --uplink % 64 Missing value for '--uplink
             --uplink none DIR/v % 64 --uplink none needs --switch
@@ -78,17 +94,17 @@ extension IntegrationTests {
             --vmnet-gateway 192.168.1.1/24 DIR/v % 64 '192.168.1.1/24' is invalid | --vmnet-mask
             --vmnet-gateway 8.8.8.8 DIR/v % 64 is not private | RFC 1918
             --vmnet-gateway 192.168.1.0 DIR/v % 64 192.168.1.0 is the first address
-            --vmnet-gateway fd00::1 DIR/v % 64 'fd00::1' is invalid
+            --vmnet-gateway fd00::1 DIR/v % 64 'fd00::1' is invalid | it is not an IPv4 address; write four numbers
             --vmnet-mask 24 DIR/v % 64 --vmnet-mask needs --vmnet-gateway
             --vmnet-gateway 10.0.0.1 --vmnet-mask 255.0.255.0 DIR/v % 64 is not a mask of 8 to 30 leading ones, such \
             as 255.255.255.0 or 24
-            --vmnet-gateway 10.0.0.1 --vmnet-mask /33 DIR/v % 64 '/33' is invalid | such as 255.255.255.0, /24 or 24
+            --vmnet-gateway 10.0.0.1 --vmnet-mask /33 DIR/v % 64 '/33' is invalid | not a network's mask | /24 or 24
             --vmnet-gateway 10.0.0.1 --vmnet-mask 32 DIR/v % 64 is not a mask of 8 to 30
             --vmnet-dhcp-end 10.0.0.9 DIR/v % 64 --vmnet-dhcp-end needs --vmnet-gateway
             --vmnet-gateway 10.0.0.9 --vmnet-dhcp-end 10.0.0.5 DIR/v % 64 must lie above the gateway
             --vmnet-mtu 100 DIR/v % 64 --vmnet-mtu: 100 is not between 576 and 65521
-            --vmnet-mtu big DIR/v % 64 'big' is invalid for '--vmnet-mtu
-            --vmnet-interface-id 1 DIR/v % 64 '1' is invalid for '--vmnet-interface-id <uuid>'
+            --vmnet-mtu big DIR/v % 64 'big' is invalid for '--vmnet-mtu | it is not a number
+            --vmnet-interface-id 1 DIR/v % 64 '1' is invalid for '--vmnet-interface-id <uuid>' | it is not a UUID; write
             --vmnet-nat66-prefix fd00:1:: DIR/v % 64 --vmnet-nat66-prefix needs vmnet.framework
             --dhcp on DIR/v % 64 'on' is invalid for '--dhcp | 'auto', 'builtin', 'system' or 'off'
             --dhcp builtin --vmnet-disable-dhcp DIR/v % 64 --vmnet-disable-dhcp does not go with --dhcp
@@ -145,7 +161,7 @@ extension IntegrationTests {
             --tap-name a-name-that-is-too-long DIR/v % 64 1 to 15 characters
             --vde-group GONE DIR/v % 64 --vde-group: there is no group 'GONE'
             --vde-mode 0660 DIR/v % 64 --vde-mode needs --switch
-            --switch --vde-mode rw DIR/v % 64 'rw' is invalid for '--vde-mode
+            --switch --vde-mode rw DIR/v % 64 'rw' is invalid for '--vde-mode | it is not an octal mode; write
             --mgmt DIR/m DIR/v % 64 --mgmt does not go with a switch to join
             --switch --mgmtmode 0660 DIR/v % 64 --mgmtmode needs --mgmt
             --idle-exit 5 DIR/v % 64 --idle-exit does not go with a switch to join
@@ -185,7 +201,7 @@ extension IntegrationTests {
             --vhost-user-fd 99 % 64 --vhost-user-fd 99: descriptor 99 is not open | must pass it on
             --socket-group root --vhost-user DIR/u,client % 64 --socket-group needs --stream | PATH,client
             --fd 99 % 64 descriptor 99 is not open | must pass it on
-            --fd three % 64 'three' is invalid for '--fd
+            --fd three % 64 'three' is invalid for '--fd | it is not a number
             --socket-group root DIR/v % 64 --socket-group needs --stream, --dgram, --seqpacket or --vhost-user
             --switch --state-dir DIR/afile DIR/v % 73 DIR/afile | choose another with --state-dir
             --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with \
@@ -202,9 +218,9 @@ extension IntegrationTests {
             client DIR/s true % 69 connect DIR/s: No such file | is vde_vmnet --stream DIR/s running
             check --tcp 203.0.113.1 DIR/v % 64 '203.0.113.1' is invalid | such as 203.0.113.1:443 | vde_vmnet check \
             --help
-            check --tcp example.org:80 DIR/v % 64 'example.org:80' is invalid | IPv4 address and port
+            check --tcp example.org:80 DIR/v % 64 'example.org:80' is invalid | it is not an IPv4 address and a port
             check --name a..b DIR/v % 64 'a..b' is not a domain name
-            port limit x 50mbit % 64 'x' is invalid | vde_vmnet port limit --help
+            port limit x 50mbit % 64 'x' is invalid | it is not a number | vde_vmnet port limit --help
             lease reserve % 64 Missing | vde_vmnet lease reserve --help
             port frobnicate % 64 'frobnicate' | vde_vmnet port --help
             status DIR/none % 69 No such file | vde_vmnet list shows
@@ -214,7 +230,7 @@ extension IntegrationTests {
             switch -s % 64 Missing value for '-s | vde_vmnet switch --help
             switch -F % 64 -F: there is no spanning tree | leave it out
             switch -n 5000 -s DIR/v % 64 --numports: 5000 is not between 1 and 1023
-            switch -m 9 -s DIR/v % 64 '9' is invalid for '-m
+            switch -m 9 -s DIR/v % 64 '9' is invalid for '-m | it is not an octal mode
             switch -g GONE -s DIR/v % 64 --group: there is no group 'GONE'
             switch DIR/v % 64 Unexpected argument
             switch -s DIR/GONE/v -nostdin % 73 the directory above it must exist
