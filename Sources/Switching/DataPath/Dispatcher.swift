@@ -142,7 +142,7 @@ struct Dispatcher: ~Copyable {
                 lastDestination = 0
             }
             if (needsAdmission && !isAdmitted(batch.bytes(of: frame), header, role)) || header.service != .none {
-                guard let reach = admit(context, header, batch) else { continue }
+                guard let reach = admit(context, header, &batch) else { continue }
                 context.reach = reach
             }
 
@@ -188,7 +188,7 @@ struct Dispatcher: ~Copyable {
     private func needsAdmission(_ role: PortRole) -> Bool {
         switch role {
         case .guest: settings.checksGuests || settings.names != nil || settings.boot != nil || settings.hasRouter
-        case .uplink: settings.rules.reach != .nothing
+        case .uplink: settings.rules.reach != .nothing || settings.hasRouter
         case .service: false
         }
     }
@@ -203,7 +203,7 @@ struct Dispatcher: ~Copyable {
     /// by; nil if it goes no further.
     @inline(never)
     private mutating func admit(
-        _ context: FrameContext, _ header: FrameHeader, _ batch: borrowing FrameBatch
+        _ context: FrameContext, _ header: FrameHeader, _ batch: inout FrameBatch
     ) -> PortClasses? {
         let frame = batch[context.index]
         var reach = context.reach
@@ -227,13 +227,13 @@ struct Dispatcher: ~Copyable {
             if let boot = settings.boot, header.payload == .ipv4, divertToBootService(context, boot, batch) {
                 return nil
             }
-        } else if header.payload == .ipv6 && context.role == .uplink && settings.rules.reach != .nothing
-            && isInServiceVLAN(context)
-        {
-            let hardware = settings.rules.gatewayHardware
-            tables.sourceGuard.learnGateway(
-                from: batch.bytes(of: frame).from(header.payloadStart),
-                isFromGateway: header.source == hardware, now: now)
+        } else if header.payload == .ipv6 && context.role == .uplink && isInServiceVLAN(context) {
+            markRouter(context, header, &batch)
+            if settings.rules.reach != .nothing {
+                tables.sourceGuard.learnGateway(
+                    from: batch.bytes(of: frame).from(header.payloadStart),
+                    isFromGateway: header.source == settings.rules.gatewayHardware, now: now)
+            }
         }
         return reach
     }

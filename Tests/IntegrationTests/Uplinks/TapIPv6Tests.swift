@@ -56,6 +56,28 @@ extension IntegrationTests {
             try guest.waitForRouter(false)
         }
 
+        /// A guest that probes its router keeps it: the answer has the router flag (RFC 4861 section 7.2.5).
+        @Test(.enabled(if: IPv6Fixture.canForward, "needs net.ipv6.conf.*.force_forwarding"))
+        func probeOfRouterKeepsIt() throws {
+            let fixture = try IPv6Fixture()
+            let guest = try fixture.guest(), namespace = guest.namespace
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            let router = "\(try guest.router())"
+            let hardware = try fixture.network.host.run("cat", "/sys/class/net/vmnet0/address").trimmed
+            func neighbor() throws -> String {
+                try namespace.run("ip", "-6", "neigh", "show", router, "dev", PlugGuest.interface)
+            }
+            try namespace.ip(
+                "-6", "neigh", "replace", router, "lladdr", hardware, "dev", PlugGuest.interface, "nud", "probe",
+                "router")
+            try eventually("the answer to the probe") { try neighbor().contains("REACHABLE") }
+            #expect(try neighbor().contains("router"))
+            #expect(try namespace.run("ip", "-6", "route", "show", "default").contains(router))
+            #expect(try namespace.pings(IPv6Fixture.outside))
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test func prefixCanBeChosenOrLeftOut() throws {
             let fixture = try IPv6Fixture(["--ipv6", "fd12:3456:789a:1::/64"]), host = fixture.network.host
             let guest = try fixture.guest()
