@@ -136,9 +136,14 @@ package struct NATTable: Equatable, Sendable {
             "ip saddr \(network.base) drop",
             "ip saddr != { 0.0.0.0, \(network) } fib saddr . iif oif missing drop",
             "ip6 saddr :: meta l4proto != 58 drop",
+            "ip6 saddr :: icmpv6 type != { \(NATTable.unspecifiedSources) } drop",
             "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
         ].map { "    \(inward) \($0)\n" }.joined()
     }
+
+    /// ICMPv6 messages that a station without an address sends: reports of groups, solicitations (RFC 3590, RFC 4861).
+    /// The host would answer others, as a ping, by its default route.
+    private static let unspecifiedSources = "131, 132, 133, 135, 143"
 
     /// The published ports whose guest is known.
     private var routed: [PublishedPort] { published.filter(\.hasGuestAddress) }

@@ -33,6 +33,13 @@ private func network(_ text: String) -> IPv4Network {
         #expect(restricted != firewall)
     }
 
+    /// The host answers such a ping by its default route.
+    @Test func stationsWithoutAddressSolicitOnly() {
+        #expect(
+            firewall.script(isOwned: false).contains(
+                "    iif 7 ip6 saddr :: icmpv6 type != { 131, 132, 133, 135, 143 } drop\n"))
+    }
+
     @Test func prefixOfGuestsLeavesByNAT() {
         var six = firewall
         #expect(!six.script(isOwned: false).contains("ip6 saddr fd00"))
