@@ -82,8 +82,17 @@ package struct TimeAmount: Comparable, Hashable, BitwiseCopyable, Sendable {
 extension TimeAmount: CustomStringConvertible {
     /// In the largest unit that leaves no rest: `3 s`, `1500 ms`, `20 µs`.
     @usableFromInline package var description: String {
-        for (unit, name) in [(1_000_000_000, "s"), (1_000_000, "ms"), (1000, "µs")] as [(Int64, String)]
-        where nanoseconds % unit == 0 { return "\(nanoseconds / unit) \(name)" }
-        return "\(nanoseconds) ns"
+        // Not a loop over a list: the compiler unrolls that in an order of blocks that differs from build to build.
+        let (unit, name): (Int64, String) =
+            if nanoseconds % 1_000_000_000 == 0 {
+                (1_000_000_000, "s")
+            } else if nanoseconds % 1_000_000 == 0 {
+                (1_000_000, "ms")
+            } else if nanoseconds % 1000 == 0 {
+                (1000, "µs")
+            } else {
+                (1, "ns")
+            }
+        return "\(nanoseconds / unit) \(name)"
     }
 }
