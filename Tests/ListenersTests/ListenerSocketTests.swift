@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import Lifecycle
 import Listeners
 import Platform
 import TestSupport
@@ -207,16 +206,5 @@ private func leave(_ kind: ListenerSocket.Kind, at path: String, access: Listene
         let folder = try TemporaryFolder()
         #expect(cause(.stream, folder.file(String(repeating: "x", count: 120))) == .unsuitable)
         #expect(cause(.stream, folder.file("nowhere/listener")) == .system)
-    }
-
-    /// A lack of something is reported with what ends it, whatever was to be made.
-    @Test func lackHasNextStep() {
-        let full = SystemError(code: Errno.noSpace, "bind", "/run/a"),
-            files = SystemError(code: Errno.tooManyFiles, "socket")
-        for (error, step) in [(full, "make room on that disk"), (files, "raise the limit of open files")] {
-            #expect { try orUnavailable { () throws(SystemError) in throw error } } throws: {
-                "\($0)".contains(step)
-            }
-        }
     }
 }
