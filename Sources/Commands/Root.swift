@@ -85,7 +85,7 @@ package struct Root: ParsableCommand {
     private static func fail(_ error: ExitError, _ origins: OptionOrigins) -> Never {
         let notes = origins.notes(on: error.description).map { $0 + "\n" }.joined()
         // Paths in it may have any character.
-        let message = PrintableText.line(error.description, limit: 16_384)
+        let message = PrintableText.message(error.description)
         StandardOutput.writeError("vde_vmnet: error: \(message)\n" + notes)
         ProcessExit.exit(error.status.rawValue)
     }

@@ -70,7 +70,7 @@ struct StandardErrorLog: LogHandler {
         }
         if level != .info && level != .notice { text += "\(level): " }
         // Paths in it may have any character.
-        LogOutput.write(text + PrintableText.line(message, limit: 16_384) + "\n")
+        LogOutput.write(text + PrintableText.message(message) + "\n")
     }
 
     /// syslog(3)'s number for a level.

@@ -18,6 +18,19 @@ package enum PrintableText {
         return result
     }
 
+    /// The same for a message, in which lines that are indented by four spaces stay lines: commands that it proposes.
+    package static func message(_ text: String, limit: Int = 16_384) -> String {
+        var lines: [String] = []
+        for part in text.split(separator: "\n", omittingEmptySubsequences: false) {
+            if lines.isEmpty || part.hasPrefix("    ") {
+                lines.append(String(part))
+            } else {
+                lines[lines.count - 1] += "\n" + part
+            }
+        }
+        return lines.map { line($0, limit: limit) }.joined(separator: "\n")
+    }
+
     /// Marks that change the direction of text on a terminal (Unicode UAX 9).
     private static func isDirectionMark(_ scalar: Unicode.Scalar) -> Bool {
         switch scalar.value {
