@@ -264,10 +264,12 @@ extension IntegrationTests {
             let again = try DatagramClient(fixture.folder.file("client-1"), to: fixture.dgram)
             try again.send(Array("VFKT".utf8))
             try fixture.daemon.program.wait(for: "client-1 of root has left")
-            try again.send(
-                ARPPacket.probe(for: IPv4Address(gateway)!, from: MACAddress(0x0200_0000_0001)).frame(to: .broadcast))
+            // The switch takes frames for those of the first socket until it has removed that one's port.
+            let source = MACAddress(0x0200_0000_0001)
+            let probe = ARPPacket.probe(for: IPv4Address(gateway)!, from: source).frame(to: .broadcast)
             try eventually("an answer for the new one") {
-                again.received().contains { $0.starts(with: MACAddress(0x0200_0000_0001).bytes) }
+                try again.send(probe)
+                return again.received().contains { $0.starts(with: source.bytes) }
             }
             // They receive each other's frames.
             let word = clients[1].address.bytes + [2, 0, 0, 0, 0, 1, 0x88, 0xb5] + [UInt8](repeating: 3, count: 50)
