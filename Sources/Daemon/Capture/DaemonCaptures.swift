@@ -78,7 +78,10 @@ final class DaemonCaptures {
         let slot = (0..<SwitchControl.captureCapacity).first { running[$0] == nil }!
         let tap = try CaptureTap(filter: request.filter, snapLength: request.snapLength)
         let interfaces = interfaces()
-        let described = interfaces.keys.filter { isSelected($0, by: request.selection) }.sorted()
+        let described = interfaces.keys.filter { port in
+            let group = control.identity(of: port)?.group ?? 0
+            return control.role(of: port).map { request.selection.contains(port, $0, group: group) } ?? false
+        }.sorted()
         let writer = try CaptureWriter(
             tap, to: descriptor, target, limit: request.limit, describing: described
         ) { [control] in DaemonCaptures.interface($0, control) }
@@ -96,16 +99,6 @@ final class DaemonCaptures {
         }
         running[slot] = Running(tap: tap, writer: writer, selection: request.selection, follow: follow, onEnd: onEnd)
         if timer == nil { schedule() }
-    }
-
-    private func isSelected(_ port: PortNumber, by selection: CaptureSelection) -> Bool {
-        switch selection {
-        case .all: true
-        case .uplinks: control.role(of: port) == .uplink
-        case .group(let group): control.identity(of: port)?.group == group
-        case .port(let chosen): port == chosen
-        case .none: false
-        }
     }
 
     /// What a port is called, as far as the switch has its name: clients that have just come, and uplinks.

@@ -20,6 +20,17 @@ package enum CaptureSelection: Equatable, Sendable {
     case port(PortNumber)
     /// No port, for now.
     case none
+
+    /// Whether a port of this number, role and group is selected.
+    package func contains(_ port: PortNumber, _ role: PortRole, group: UInt16) -> Bool {
+        switch self {
+        case .none: false
+        case .all: true
+        case .uplinks: role == .uplink
+        case .group(let chosen): group == chosen && chosen != 0
+        case .port(let chosen): port == chosen
+        }
+    }
 }
 
 /// A frame that a capture has recorded.

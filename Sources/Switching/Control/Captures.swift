@@ -22,16 +22,8 @@ struct Captures {
     func mask(of port: PortNumber, _ endpoint: PortEndpoint) -> UInt8 {
         guard endpoint.role != .service, endpoint.kind != .datagramListener else { return 0 }
         var mask: UInt8 = 0
-        for slot in 0..<Captures.capacity {
-            let isSelected =
-                switch selections[slot] {
-                case .none: false
-                case .all: true
-                case .uplinks: endpoint.role == .uplink
-                case .group(let group): endpoint.group == group && group != 0
-                case .port(let number): number == port
-                }
-            if isSelected { mask |= 1 << UInt8(slot) }
+        for slot in 0..<Captures.capacity where selections[slot].contains(port, endpoint.role, group: endpoint.group) {
+            mask |= 1 << UInt8(slot)
         }
         return mask
     }
