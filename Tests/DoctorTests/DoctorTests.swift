@@ -91,7 +91,8 @@ private func ports(_ dns: String?, _ dhcp: String?, isConfined: Bool = false) ->
 
 private func subnet(_ used: [String], free: GuestNetwork? = guests, start: [String] = []) -> SubnetCheck {
     SubnetCheck(
-        running: guests.network, used: used.map { UsedSubnet(network: IPv4Network($0)!, interface: "br0") }, free: free,
+        running: guests.network, isRunning: true,
+        used: used.map { UsedSubnet(network: IPv4Network($0)!, interface: "br0") }, free: free,
         start: start, networkName: "/run/vde_vmnet/vde")
 }
 
@@ -340,6 +341,7 @@ private func broken() throws -> [Broken] {
             resolvers([("127.0.0.53", .answered)], used: ["127.0.0.53:53"]),
             resolvers([], hasFile: false, isNeeded: false),
             ports(nil, nil), ports(nil, "dnsmasq", isConfined: true), subnet(["10.0.0.0/8"]),
+            SubnetCheck(running: nil, isRunning: true, used: [], free: nil, start: [], networkName: ""),
             MTUCheck(path: ("wan", 1500), guests: 1500, networkName: "", start: []),
             MTUCheck(path: nil, guests: 9000, networkName: "", start: []),
             PingCheck(isNeeded: true, group: 1000, range: "0\t2147483647"),

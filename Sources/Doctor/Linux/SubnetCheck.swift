@@ -8,8 +8,10 @@ import Wire
 struct SubnetCheck: HostCheck {
     static let name = "subnet"
 
-    /// The running network's subnet, or nil.
+    /// The running network's subnet; nil without one.
     let running: IPv4Network?
+    /// Whether a network runs.
+    let isRunning: Bool
     /// The network that the user-mode NAT serves has no address on the host, and no route clashes visibly.
     let used: [UsedSubnet]
     /// The first free candidate of a start.
@@ -22,13 +24,14 @@ struct SubnetCheck: HostCheck {
         let own = scene.network?.interface
         let used = ((try? UsedSubnet.ofHost()) ?? []).filter { $0.interface != own || own == nil }
         return SubnetCheck(
-            running: scene.network?.network?.network, used: used,
+            running: scene.network?.network?.network, isRunning: scene.network != nil, used: used,
             free: SubnetAllocator.candidates.first { SubnetAllocator.conflict(of: $0.network, with: used) == nil },
             start: scene.network.map { NetworkFacts.commandLine(of: $0.process) } ?? [],
             networkName: scene.network?.socket ?? "")
     }
 
     var diagnoses: [Diagnosis] {
+        if isRunning && running == nil { return Self.ok("this network has no subnet on this host") }
         guard let free else {
             return [
                 Self.failed(
