@@ -134,8 +134,8 @@ package enum StateDirectories {
             return directory.path
         } catch {
             if let remedyOfLack = error.remedyOfLack {
-                // Another user may have filled the disk.
-                let elsewhere = error.isFullDisk && remedy != rootRemedy ? ", or " + remedy : ""
+                // The user may be unable to mend it: another user has filled the disk.
+                let elsewhere = error.isOfFileSystem && remedy != rootRemedy ? ", or " + remedy : ""
                 throw ExitError(.cannotCreate, "\(error.about(path)); \(remedyOfLack)\(elsewhere)")
             }
             throw ExitError(

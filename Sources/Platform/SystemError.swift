@@ -46,10 +46,14 @@ extension SystemError {
     /// The disk or the user's quota is full.
     package var isFullDisk: Bool { code == ENOSPC || code == EDQUOT }
 
+    /// The file system takes no more files, or no change at all: another one may.
+    package var isOfFileSystem: Bool { isFullDisk || code == EROFS }
+
     /// What ends an error that comes from a lack of something, whatever was to be done; nil for other errors.
     package var remedyOfLack: String? {
         switch code {
         case ENOSPC, EDQUOT: "make room on that disk"
+        case EROFS: "make that file system writable (mount -o remount,rw)"
         case EMFILE: "raise the limit of open files (ulimit -n, LimitNOFILE=)"
         case ENFILE: "raise the system's limit of open files (sysctl fs.file-max)"
         default: nil
