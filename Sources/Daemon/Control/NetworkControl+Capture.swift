@@ -35,13 +35,15 @@ extension NetworkControl {
                 throw ControlError(
                     .busy, "\(SwitchControl.captureCapacity) captures of this network run already; end one of them")
             }
-            client.takeover = { [unowned it] in it.start(request, follow, for: $0) }
+            let scope = NetworkControl.scope(params)
+            client.takeover = { [unowned it] in it.start(request, follow, scope, for: $0) }
             return .object([("format", .string("pcapng")), ("snaplen", .integer(request.snapLength))])
         }
     }
 
     private func start(
-        _ request: DaemonCaptures.Request, _ follow: (() -> CaptureSelection)?, for client: ControlClient
+        _ request: DaemonCaptures.Request, _ follow: (() -> CaptureSelection)?, _ scope: String,
+        for client: ControlClient
     ) {
         let server = server
         do throws(SystemError) {
@@ -53,7 +55,20 @@ extension NetworkControl {
             daemon.logger.warning("a capture cannot start: \(error); end other programs that have files open")
             return server.close(client)
         }
-        note(client, "captures frames")
+        note(client, "captures frames" + scope)
+    }
+
+    /// What a capture is limited to, for the log.
+    private static func scope(_ params: JSON) -> String {
+        var scope = ""
+        if let guest = params["guest"]?.string {
+            scope += " of \(PrintableText.line(guest, limit: 64))"
+        } else if let port = params["port"]?.integer {
+            scope += " at port \(port)"
+        } else if params["port"]?.string != nil {
+            scope += " at the uplink"
+        }
+        return scope + (params["filter"]?.string == nil ? "" : " that pass a filter")
     }
 
     private static func filter(_ params: JSON) throws(ControlError) -> FilterProgram? {

@@ -108,6 +108,7 @@ extension IntegrationTests {
                 let capture = try start(fixture, "--guest", name, "--filter", "icmp", "--count", "2", "-w", file)
                 #expect(try guest.namespace.pings(gateway))
                 #expect(try capture.waitForEnd() == .exited(0))
+                try fixture.daemon.program.wait(for: "captures frames of \(name) that pass a filter")
                 let rows = try frames(file, "frame.interface_name", "frame.interface_description")
                 #expect(Set(rows.map { $0[0] }).count == 1 && rows.allSatisfy { $0[1].contains("web 192.168.105.2") })
             }
