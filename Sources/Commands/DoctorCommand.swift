@@ -61,7 +61,7 @@ package struct DoctorCommand: ParsableCommand {
     /// process serves.
     private static func sockets() -> (running: [ControlConnection], stale: [String]) {
         var running: [ControlConnection] = [], stale: [String] = []
-        for path in ControlPlaces.sockets() {
+        for path in ControlPlaces.sockets().paths {
             do throws(ControlConnection.Failure) {
                 running.append(try ControlConnection(path))
             } catch {

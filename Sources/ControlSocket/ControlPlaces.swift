@@ -10,6 +10,8 @@ package enum ControlPlaces {
     private static let usersDirectory = "/run/user"
     private static let lockName = "control.lock"
     private static let lockTimeout = TimeAmount.seconds(2)
+    /// As many sockets of another user as are searched: any user can make any number that never reply.
+    package static let searchedOfOtherUser = 64
 
     private static var system: String { StateDirectories.system }
     private static var directoryName: String { StateDirectories.runtimeName }
@@ -78,19 +80,46 @@ package enum ControlPlaces {
         }
     }
 
-    /// The control sockets in the searched directories that this user may see, whether or not a process serves them.
-    package static func sockets() -> [String] { ownSockets + othersSockets }
+    /// Control sockets, whether or not a process serves them.
+    package struct Sockets {
+        /// In the order of their directories' rank, and of their names in each.
+        package fileprivate(set) var paths: [String] = []
+        /// Other users of whom only the first `searchedOfOtherUser` sockets are in `paths`.
+        package fileprivate(set) var crowdedUsers: [UInt32] = []
+    }
+
+    /// The control sockets in the searched directories that this user may see, this user's first.
+    package static func sockets() -> Sockets {
+        var all = othersSockets
+        all.paths = ownSockets + all.paths
+        return all
+    }
 
     /// Those of this user's networks.
-    package static var ownSockets: [String] { sockets(in: ownPlaces) }
+    package static var ownSockets: [String] { sockets(in: ownPlaces).map(\.path) }
 
     /// Those of other users' networks.
-    package static var othersSockets: [String] { sockets(in: othersPlaces) }
+    package static var othersSockets: Sockets {
+        var found = Sockets(), counts: [UInt32: Int] = [:]
+        for (path, owner) in sockets(in: othersPlaces) {
+            let count = counts[owner, default: 0] + 1
+            counts[owner] = count
+            if count <= searchedOfOtherUser || owner == 0 {
+                found.paths.append(path)
+            } else if count == searchedOfOtherUser + 1 {
+                found.crowdedUsers.append(owner)
+            }
+        }
+        return found
+    }
 
-    private static func sockets(in places: [String]) -> [String] {
-        places.flatMap { place -> [String] in
-            ((try? Files.entries(place)) ?? []).sorted().filter { NetworkName($0) != nil }.map { place + "/" + $0 }
-                .filter { (try? Files.status($0).kind) == .socket }
+    private static func sockets(in places: [String]) -> [(path: String, owner: UInt32)] {
+        places.flatMap { place -> [(path: String, owner: UInt32)] in
+            ((try? Files.entries(place)) ?? []).sorted().filter { NetworkName($0) != nil }.compactMap { name in
+                let path = place + "/" + name
+                guard let status = try? Files.status(path), status.kind == .socket else { return nil }
+                return (path, status.owner)
+            }
         }
     }
 

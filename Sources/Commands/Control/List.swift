@@ -22,7 +22,14 @@ package struct List: ParsableCommand {
     package init() {}
 
     package mutating func run() throws {
-        let networks = NetworkSurvey.networks().compactMap(List.describe)
+        let survey = NetworkSurvey.make(), networks = survey.networks.compactMap(List.describe)
+        for user in survey.crowdedUsers {
+            StandardOutput.writeError(
+                """
+                vde_vmnet: \(UserDatabase.userName(user)) has more than \(ControlPlaces.searchedOfOtherUser) control \
+                sockets; only the first of them were asked\n
+                """)
+        }
         if json { return try CommandOutput.write(JSON.array(networks).text + "\n") }
         var table = TextTable("NAME", "OWNER", "PROCESS", "UPLINK", "NETWORK", "PORTS", "UP")
         for network in networks where network["error"] == nil {

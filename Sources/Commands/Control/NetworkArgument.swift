@@ -97,7 +97,7 @@ enum NetworkLookup {
     private static func connectToOnlyOne(_ choice: String) throws(ExitError) -> ControlConnection {
         func connections(_ paths: [String]) -> [ControlConnection] { paths.compactMap { try? ControlConnection($0) } }
         let own = connections(ControlPlaces.ownSockets)
-        let found = own.isEmpty ? connections(ControlPlaces.othersSockets) : own
+        let found = own.isEmpty ? connections(ControlPlaces.othersSockets.paths) : own
         guard let first = found.first else {
             throw ExitError(
                 .unavailable,
@@ -116,7 +116,7 @@ enum NetworkLookup {
     /// The network whose switch is in this directory; nil if the path is another file.
     private static func ofSwitch(_ path: String) throws(ExitError) -> ControlConnection? {
         guard path.contains("/"), let status = try? Files.status(path), status.kind != .socket else { return nil }
-        for network in NetworkSurvey.networks() {
+        for network in NetworkSurvey.make().networks {
             guard case .success(let facts) = network.status,
                 let place = NetworkFacts.switchPath(in: facts), let other = try? Files.status(place)
             else { continue }

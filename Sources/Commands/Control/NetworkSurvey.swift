@@ -6,7 +6,7 @@ import Timing
 
 /// The networks of this host, each with its status. They are asked at the same time: root's commands also reach the
 /// sockets of other users, which may never reply.
-enum NetworkSurvey {
+struct NetworkSurvey {
     /// Few enough for a low limit of open files.
     private static let connectionsAtOnce = 64
     private static let timeout = TimeAmount.seconds(2)
@@ -18,14 +18,19 @@ enum NetworkSurvey {
     }
 
     /// The networks that accept a connection, in the order of `ControlPlaces.sockets`.
-    static func networks() -> [Network] {
-        var paths = ControlPlaces.sockets()[...]
+    let networks: [Network]
+    /// Other users with more control sockets than are asked.
+    let crowdedUsers: [UInt32]
+
+    static func make() -> NetworkSurvey {
+        let sockets = ControlPlaces.sockets()
+        var paths = sockets.paths[...]
         var all: [Network] = []
         while !paths.isEmpty {
             all += ask(paths.prefix(connectionsAtOnce))
             paths = paths.dropFirst(connectionsAtOnce)
         }
-        return all
+        return NetworkSurvey(networks: all, crowdedUsers: sockets.crowdedUsers)
     }
 
     private static func ask(_ paths: ArraySlice<String>) -> [Network] {

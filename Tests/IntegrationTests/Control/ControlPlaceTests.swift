@@ -164,6 +164,40 @@ extension IntegrationTests {
                 ], "\(result.output)\(result.error)")
         }
 
+        /// Sockets of another user that never reply: root's commands ask a bounded number of them.
+        @Test func silentSocketsOfOtherUserAreBounded() throws {
+            let result = try run(
+                """
+                start --uplink user --name mine
+                cat /tmp/home/log >&2
+                place=/run/user/$(id -u games)/vde_vmnet
+                mkdir -p $place && chown -R games /run/user/$(id -u games)
+                setpriv --reuid games --regid nogroup --clear-groups -- /usr/bin/python3 -c '
+                import signal, socket, sys
+                sockets = [socket.socket(socket.AF_UNIX) for _ in range(300)]
+                for number, s in enumerate(sockets):
+                    s.bind("%s/s%03d" % (sys.argv[1], number))
+                    s.listen()
+                open(sys.argv[1] + "/made", "w")
+                signal.pause()
+                ' $place &
+                silent=$!
+                await "[ -e $place/made ]"
+                as root list --json >/tmp/home/list 2>/tmp/home/error
+                grep -o '"name":"mine","socket":"[^"]*"' /tmp/home/list | wc -l
+                grep -o '"error":' /tmp/home/list | wc -l
+                cat /tmp/home/error
+                kill $silent $network
+                """)
+            #expect(
+                result.output == """
+                    1
+                    64
+                    vde_vmnet: games has more than 64 control sockets; only the first of them were asked
+
+                    """, "\(result.output)\(result.error)")
+        }
+
         /// Another user has filled /tmp. What needs no place there starts.
         @Test func fullTemporaryDirectoryDoesNotStopStart() throws {
             let result = try run(
@@ -185,6 +219,19 @@ extension IntegrationTests {
                     --name mine /run/home/vde 2>/run/home/log; echo "named: $?"
                 """)
             #expect(result.output == "1\n1\n1\nended: 0\nnamed: 73\n", "\(result.output)\(result.error)")
+        }
+
+        @Test func readOnlyDirectoryIsNamed() throws {
+            let result = try run(
+                """
+                mount -o remount,ro /run
+                "$program" --switch --uplink user --name mine --state-dir /tmp/home/state /tmp/home/vde \
+                    2>/tmp/home/error
+                echo "ended: $?"
+                grep -c 'mkdir /run/vde_vmnet: Read-only file system; make that file system writable' /tmp/home/error
+                cat /tmp/home/error >&2
+                """)
+            #expect(result.output == "ended: 73\n1\n", "\(result.output)\(result.error)")
         }
 
         /// docs/control.md lists these refusals.
