@@ -267,26 +267,14 @@ extension IntegrationTests {
         /// Before Linux 5.12, or without libnftables, the table has no owner, and any program may remove it.
         @Test func unownedTableIsRestored() throws {
             let network = try TestNetwork()
-            let host = network.host
-            // nft(8) with a copy of the library, which our program does not find.
-            let library = try host.run(
-                "sh", "-c", "readlink -f $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p' | head -1)"
-            ).trimmed
-            let folder = network.folder.file("nft")
-            try Files.makeDirectories(folder)
-            try host.run("cp", library, folder + "/libnftables.so.1")
-            try host.run("cp", "/usr/sbin/nft", folder + "/nft.real")
-            try Files.replace(
-                folder + "/nft", Array("#!/bin/sh\nLD_LIBRARY_PATH=\(folder) exec \(folder)/nft.real \"$@\"\n".utf8),
-                mode: 0o755)
+            let host = network.host, nft = try SeparateNFT(network)
             let path = network.folder.file("vde")
             let program = try host.start(
-                [
-                    "unshare", "-m", "sh", "-c", "mount --bind /dev/null \(library); exec \"$@\"", "sh",
+                nft.wrapper + [
                     TestHost.product("vde_vmnet"), "--state-dir", network.folder.file("state"), "--switch", path,
                     "--egress", "deny",
                 ],
-                environment: ["PATH": folder + ":/usr/sbin:/usr/bin:/sbin:/bin"])
+                environment: nft.environment)
             try program.wait(for: "ready: ", within: 20)
             let guest = try PlugGuest("guest", path: path, folder: network.folder)
             try guest.lease()
