@@ -134,7 +134,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
             gateway.lease(address, to: hardware, until: end, now: present)
             guard end > present else { continue }
             if let before, before != hardware {
-                // Else the next segment of this guest would lead the stream to it.
+                // At once, although no other guest continues them: the outside need not wait.
                 relay.reset(now: present) { key, _ in key.guestAddress == .ipv4(address) }
                 datagrams.endFlows(of: .ipv4(address))
                 hasEnded = true

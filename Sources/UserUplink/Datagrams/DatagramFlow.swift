@@ -10,8 +10,8 @@ final class DatagramFlow: DatagramSocket {
     let key: FlowKey
     /// The guest that is charged.
     let owner: GuestOwner
-    /// The guest's, if the gateway does not know it.
-    var hardware: MACAddress
+    /// The guest's. Another guest that has got its address does not continue the flow.
+    let hardware: MACAddress
     /// What has been sent to.
     var peers = PeerFilter()
     /// The only port that was sent to is that of DNS.

@@ -34,13 +34,6 @@ extension DatagramRelay {
         listeners[index] = nil
     }
 
-    /// Ends the flows of an address, which another guest has got.
-    func endFlows(of address: IPAddress) {
-        for index in slots.indices {
-            if let flow = slots[index].flow, flow.key.guestAddress == address { remove(index, flow) }
-        }
-    }
-
     /// A lease was given: ports published for the guest lead there.
     func note(lease address: IPv4Address, to hardware: MACAddress, named name: GuestName?) {
         for listener in listeners { listener?.note(lease: address, to: hardware, named: name) }

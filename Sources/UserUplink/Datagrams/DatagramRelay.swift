@@ -271,7 +271,7 @@ final class DatagramRelay {
             return queue(frame, inbound, by: listener, to: route.peer, from: route.local)
         }
         let key = inbound.key.withoutRemote(isOnHost: isOnHost(inbound.key)), flow: DatagramFlow
-        if let index = table.find(key, now: now), let known = slots[index].flow {
+        if let known = self.flow(key, of: inbound.hardware) {
             flow = known
         } else {
             do throws(SystemError) {
@@ -280,7 +280,6 @@ final class DatagramRelay {
                 return refuse(frame, inbound, error.code)
             }
         }
-        flow.hardware = inbound.hardware
         if inbound.key.remotePort != RelayPolicy.dnsPort { flow.isForNames = false }
         if filtering == .address || !isUDP { note(inbound.key.remote, flow) }
         queue(frame, inbound, by: flow, to: policy.destination(of: inbound.key))
@@ -343,7 +342,10 @@ final class DatagramRelay {
             if count != -Int(Errno.again) { _ = takeErrors(of: flow) }
             return 0
         }
-        let hardware = neighbors.hardware(of: flow.key.guestAddress) ?? flow.hardware
+        if hasOtherHolder(flow, neighbors) {
+            remove(index, flow)
+            return 0
+        }
         let isUDP = flow.key.protocolNumber == IPProtocol.udp
         var bytes = 0
         for number in 0..<count {
@@ -362,10 +364,11 @@ final class DatagramRelay {
                 continue
             }
             if isUDP {
-                deliver(number, key, hardware)
+                deliver(number, key, flow.hardware)
             } else {
                 deliverReply(
-                    buffer.echoMessage(number), key, hardware, hops: buffer.hops(number), buffer.trafficClass(number))
+                    buffer.echoMessage(number), key, flow.hardware, hops: buffer.hops(number),
+                    buffer.trafficClass(number))
             }
         }
         table.markActive(index, now: now)

@@ -322,7 +322,9 @@ final class TCPRelay {
         guard let segment = try? TCPView(frame.extracting(inbound.range)) else { return }
         let isSYN = segment.flags.isInitialSYN
         if let index = table.find(inbound.key, now: context.now), let connection = slots[index].connection {
-            guard isSYN && connection.isInTimeWait else {
+            // Another guest that has got the address does not continue the connection.
+            let isOther = connection.endpoints.guestHardware.map { $0 != inbound.hardware } ?? false
+            guard isOther || isSYN && connection.isInTimeWait else {
                 connection.receive(segment, from: inbound.hardware, &context)
                 return markDirty(index)
             }
