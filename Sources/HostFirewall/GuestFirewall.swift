@@ -48,6 +48,7 @@ package final class GuestFirewall {
     /// - Parameter now: when pins are that still hold.
     package func apply(now: Instant = BootClock.now) throws(UnclassifiedError) {
         if isApplied {
+            guard !rules.lacksZones else { throw UnclassifiedError(GuestFirewall.need) }
             var kept = pins
             _ = kept.retain(rules.egress)
             let elements = rules.script(pinning: kept.pins(now: now), now: now)
@@ -58,20 +59,34 @@ package final class GuestFirewall {
         } else {
             // A table that a killed instance left under this name has no owner, and cannot get one.
             try nftables.run(NATTable.removalScript(table: rules.table))
-            do throws(UnclassifiedError) {
-                try applyFirst()
-            } catch {
-                // A small kernel has no conntrack labels.
-                rules.marksRefusedFlows = false
-                guard (try? applyFirst()) != nil else { throw error }
-            }
+            try applyFirst()
             isApplied = true
         }
         hasCounter = rules.logGroup != nil
         for table in watched { listings[table] = nftables.listing(of: table) }
     }
 
+    /// A small kernel has no conntrack labels, or no zones.
     private func applyFirst() throws(UnclassifiedError) {
+        do throws(UnclassifiedError) {
+            try applyAll()
+        } catch {
+            for (labels, zones) in [(false, true), (true, false), (false, false)] {
+                rules.marksRefusedFlows = labels
+                rules.separatesGuests = zones
+                if !rules.lacksZones && (try? applyAll()) != nil { return }
+            }
+            guard rules.hasPins else { throw error }
+            throw UnclassifiedError("\(error); \(GuestFirewall.need)")
+        }
+    }
+
+    private static let need = """
+        names in the egress policy need a kernel with conntrack labels and zones (CONFIG_NF_CONNTRACK_LABELS, \
+        CONFIG_NF_CONNTRACK_ZONES, module nft_hash); allow addresses instead, or use --uplink user
+        """
+
+    private func applyAll() throws(UnclassifiedError) {
         isOwned = nftables.canOwnTables && (try? nftables.run(rules.script(isOwned: true))) != nil
         // Linux before 5.12 has no table owners.
         if !isOwned { try nftables.run(rules.script(isOwned: false)) }

@@ -12,8 +12,7 @@ import Wire
 // A packet that a pin allows sets a bit of its connection's label. Packets of established connections with the bit pass
 // after the pin has expired. The conntrack mark would do as well, but programs for VPNs and containers use it. A
 // stricter policy has another bit, so that it ends connections that only expired pins have allowed. The bit has no
-// hardware address: when the lease of an address goes to another guest, `AddressHolders` in TapUplink removes the
-// address's connections.
+// hardware address, but the connection's zone has (`NATTable+Holders`).
 
 extension NATTable {
     /// Elements of a set: those that `PinTable` holds fit.

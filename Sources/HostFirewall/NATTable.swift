@@ -37,6 +37,8 @@ package struct NATTable: Equatable, Sendable {
     package var flowGeneration: UInt8 = 0
     /// Refused connections are marked, so that their other side is reset too. Needs a kernel with conntrack labels.
     package var marksRefusedFlows = true
+    /// No guest continues another guest's connections (`NATTable+Holders`). Needs a kernel with conntrack zones.
+    package var separatesGuests = true
     /// The group of NFLOG that gets the beginning of refused packets; nil to refuse them without a log.
     package var logGroup: UInt16?
     /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.
@@ -138,7 +140,7 @@ package struct NATTable: Equatable, Sendable {
             "ip6 saddr :: meta l4proto != 58 drop",
             "ip6 saddr :: icmpv6 type != { \(NATTable.unspecifiedSources) } drop",
             "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
-        ].map { "    \(inward) \($0)\n" }.joined()
+        ].map { "    \(inward) \($0)\n" }.joined() + zoneRule(inward)
     }
 
     /// ICMPv6 messages that a station without an address sends: reports of groups, solicitations (RFC 3590, RFC 4861).

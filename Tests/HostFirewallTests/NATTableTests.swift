@@ -65,6 +65,19 @@ private func network(_ text: String) -> IPv4Network {
                 "    iif 7 oif 7 ip6 daddr fd00:1:2:3::/64 ct status & dnat == 0 drop\n"))
     }
 
+    /// What a guest sends belongs to connections of its hardware address only.
+    @Test func connectionsAreOfOneHardwareAddress() {
+        let rule = "    iif 7 ct original zone set jhash ether saddr mod 65535 seed 1 offset 1\n"
+        let script = firewall.script(isOwned: false)
+        #expect(script.contains(rule))
+        var changed = firewall
+        changed.separatesGuests = false
+        #expect(!changed.script(isOwned: false).contains("zone"))
+        changed = firewall
+        changed.isClosed = true
+        #expect(!changed.script(isOwned: false).contains("zone"))
+    }
+
     @Test func namesHaveSetsAndRules() {
         var named = firewall
         named.egress.isDenying = true

@@ -20,7 +20,7 @@ enum Initrd {
         for m in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci failover net_failover \
         virtio_net crc-ccitt ipv6 libcrc32c nfnetlink nf_defrag_ipv4 nf_defrag_ipv6 nf_conntrack nf_nat nf_reject_ipv4 \
         nf_reject_ipv6 nf_tables nft_ct nft_chain_nat nft_nat nft_masq nft_reject nft_reject_inet nft_fib nft_fib_ipv4 \
-        nft_fib_ipv6 nft_fib_inet nft_limit nft_log nfnetlink_log tun veth; do
+        nft_fib_ipv6 nft_fib_inet nft_hash nft_limit nft_log nfnetlink_log tun veth; do
           [ -f /modules/$m.ko ] && insmod /modules/$m.ko
         done
         ip link set lo up

@@ -7,8 +7,8 @@ import Timing
 import Wire
 
 /// The guests that have or had the leased addresses. When the lease of an address goes to another guest, the kernel's
-/// connections of the address end: the next holder would continue them from the same ports, although only a pin of the
-/// guest before had opened them (`NATTable+Pins`), or an outside peer has not meant it.
+/// connections of the address end. The next holder does not continue those that the guest before has begun
+/// (`NATTable+Holders`), but would get what outside peers still send, and those of clients of published ports.
 ///
 /// The kernel's table is read in the background, by one thread at a time; addresses that move meanwhile are handled
 /// together afterwards. So guests that exchange addresses all the time cost no more than one thread.
@@ -73,7 +73,7 @@ final class AddressHolders {
         nextLog = now + AddressHolders.logInterval
         logger.warning(
             """
-            an address has another guest, which can continue connections of the guest before: \(error); load the \
+            an address has another guest, which gets packets of connections of the guest before: \(error); load the \
             kernel module nf_conntrack_netlink
             """)
     }
