@@ -72,7 +72,7 @@ package final class GuestFirewall {
             try applyAll()
         } catch {
             for (labels, zones) in [(false, true), (true, false), (false, false)] {
-                rules.marksRefusedFlows = labels
+                rules.hasConnectionLabels = labels
                 rules.separatesGuests = zones
                 if !rules.lacksZones && (try? applyAll()) != nil { return }
             }

@@ -17,8 +17,6 @@ import Wire
 extension NATTable {
     /// Elements of a set: those that `PinTable` holds fit.
     private static let setSize = 4 * PinTable.Limits().total
-    /// Labels have 128 bits. Other programs, such as Open vSwitch, use the lower ones.
-    static let labelBits: ClosedRange<UInt8> = 64...126
 
     /// Whether the table has sets for pins.
     package var hasPins: Bool { egress.restrictsNames && !isClosed }
@@ -37,7 +35,8 @@ extension NATTable {
     }
 
     var pinRules: [String] {
-        let bit = NATTable.labelBits.lowerBound + flowGeneration % UInt8(NATTable.labelBits.count)
+        let bits = ConnectionLabel.pins
+        let bit = bits.lowerBound + flowGeneration % UInt8(bits.count)
         let pass = "ct label set \(bit) accept"
         // TCP is 6, UDP 17, ICMP 1 and 58: nft would look their names up in /etc/protocols.
         return ["ct direction original ct state established ct label \(bit) accept"]

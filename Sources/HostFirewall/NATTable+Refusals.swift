@@ -14,8 +14,6 @@ extension NATTable {
     package static let refusalCounter = "refused"
     /// Guests whose rate is limited at a time.
     private static let guestLimit = 4096
-    /// The bit of a conntrack label that marks a refused connection: above those of pins.
-    private static let refusedBit = labelBits.upperBound + 1
     /// Matches TCP, whose name nft would look up in /etc/protocols.
     static let tcp = "meta l4proto 6"
 
@@ -25,7 +23,7 @@ extension NATTable {
     /// The chains that `refusal` goes to. 20 packets of a guest, and 10 a second, are logged.
     var refusalChains: String {
         guard !isClosed else { return "" }
-        let mark = marksRefusedFlows ? "    ct label set \(NATTable.refusedBit)\n" : ""
+        let mark = hasConnectionLabels ? "    ct label set \(ConnectionLabel.refused)\n" : ""
         let rejected = """
               chain rejected {
             \(mark)    \(NATTable.tcp) reject with tcp reset
@@ -49,8 +47,8 @@ extension NATTable {
     /// Resets the side that has not begun a refused connection. The resets themselves pass.
     /// - Parameter interface: matches packets to that side.
     func resetRules(_ interface: String) -> [String] {
-        guard marksRefusedFlows else { return [] }
-        let match = "\(interface) ct direction reply ct label \(NATTable.refusedBit) tcp flags & rst == 0"
+        guard hasConnectionLabels else { return [] }
+        let match = "\(interface) ct direction reply ct label \(ConnectionLabel.refused) tcp flags & rst == 0"
         return ["\(match) reject with tcp reset"]
     }
 }

@@ -9,6 +9,8 @@ package struct NATTable: Equatable, Sendable {
     /// `vde_vmnet_` and the TAP's name.
     package let table: String
     private let tap: String
+    /// The index of the TAP.
+    let index: UInt32
     /// Conditions for packets that come from the TAP, and that go to it. They use the interface's index, which does not
     /// change when the interface is renamed.
     private let inward: String
@@ -35,8 +37,9 @@ package struct NATTable: Equatable, Sendable {
     /// Distinguishes flows that pins have opened from those under a looser policy before. Incremented by each stricter
     /// policy.
     package var flowGeneration: UInt8 = 0
-    /// Refused connections are marked, so that their other side is reset too. Needs a kernel with conntrack labels.
-    package var marksRefusedFlows = true
+    /// The kernel has conntrack labels. They mark refused connections, so that their other side is reset too, and the
+    /// connections that guests' ICMP errors may quote.
+    package var hasConnectionLabels = true
     /// No guest continues another guest's connections (`NATTable+Holders`). Needs a kernel with conntrack zones.
     package var separatesGuests = true
     /// The group of NFLOG that gets the beginning of refused packets; nil to refuse them without a log.
@@ -49,6 +52,7 @@ package struct NATTable: Equatable, Sendable {
     /// - Parameter index: of the TAP.
     package init(tap: String, index: UInt32, network: IPv4Network) {
         self.tap = tap
+        self.index = index
         inward = "iif \(index)"
         outward = "oif \(index)"
         self.network = network
@@ -99,7 +103,7 @@ package struct NATTable: Equatable, Sendable {
             \(pinSets)\(refusalChains)  chain ingress {
                 type filter hook prerouting priority raw; policy accept;
             \(ingressRules)  }
-              chain forward {
+            \(errorChains)  chain forward {
                 type filter hook forward priority filter; policy accept;
             \(isClosed ? closedRules : sharedRules)\(guards)  }
             \(isClosed ? "" : natChains + inputChain)}
@@ -228,7 +232,6 @@ package struct NATTable: Equatable, Sendable {
     }
 
     private var natChains: String {
-        let index = outward.dropFirst(4)
         let masquerade6 =
             network6.map {
                 "    ip6 saddr \($0) oif != \(index) ip6 daddr != { \($0), fe80::/10, ff00::/8 } masquerade\n"

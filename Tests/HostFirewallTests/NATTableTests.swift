@@ -97,8 +97,8 @@ private func network(_ text: String) -> IPv4Network {
             #expect(script.contains(line), "\(line)")
         }
         #expect(!script.contains("example"))
-        // 63 bits, in turn; the last one is for refused connections.
-        named.flowGeneration = 64
+        // 31 bits, in turn; others are for TAPs and for refused connections.
+        named.flowGeneration = 32
         #expect(named.script(isOwned: true).contains("ct label set 65 accept"))
     }
 
@@ -131,9 +131,57 @@ private func network(_ text: String) -> IPv4Network {
         ] {
             #expect(lines.contains { $0 == line }, "\(line)")
         }
-        denying.marksRefusedFlows = false
+        denying.hasConnectionLabels = false
         #expect(!denying.script(isOwned: true).contains("ct label"))
         #expect(denying.script(isOwned: true).contains("meta l4proto 6 reject with tcp reset"))
+    }
+
+    @Test func errorsQuoteConnectionsOfTheTAP() {
+        var closed = firewall
+        closed.isClosed = true
+        for rules in [firewall, closed] {
+            let script = rules.script(isOwned: true)
+            for text in [
+                "  chain errors {\n    ct label 102 ct label 111 accept\n    drop\n  }\n",
+                """
+                    type filter hook prerouting priority mangle; policy accept;
+                    iif != 7 accept
+                    icmp type { 3, 4, 5, 11, 12 } goto errors
+                    icmpv6 type < 128 goto errors
+                    ct label set 102 ct label set 111
+
+                """,
+                """
+                    type filter hook postrouting priority mangle; policy accept;
+                    oif != 7 accept
+                    icmp type { 3, 4, 5, 11, 12 } accept
+                    icmpv6 type < 128 accept
+                    ct label set 102 ct label set 111
+
+                """,
+            ] {
+                #expect(script.contains(text), "\(script)")
+            }
+        }
+        // A small kernel has no labels.
+        closed.hasConnectionLabels = false
+        #expect(
+            !closed.script(isOwned: true).contains("ct label") && !closed.script(isOwned: true).contains("icmp type"))
+    }
+
+    /// A guest of one network does not quote connections of another one.
+    @Test func marksOfTAPsDiffer() {
+        func marks(_ index: UInt32) -> Set<Int> {
+            var rules = NATTable(tap: "vmnet0", index: index, network: network("192.168.105.0/24"))
+            rules.isClosed = true
+            let line = rules.script(isOwned: true).split(separator: "\n").first { $0.contains("ct label set") }
+            return Set((line ?? "").split(separator: " ").compactMap { Int($0) })
+        }
+        let all = (UInt32(1000)..<1256).map(marks)
+        #expect(Set(all).count == 256 && all.allSatisfy { $0.count == 2 })
+        // Bits of pins and of refused connections are others.
+        #expect(all.reduce([]) { $0.union($1) } == Set(95...126))
+        #expect(marks(.max).count == 2)
     }
 
     @Test func privateNetworksAreRefused() {

@@ -139,11 +139,18 @@ final class TapNetwork {
     func takeDown() { upkeep.takeDown() }
 
     private func apply() throws(ExitError) {
+        let hadLabels = firewall.rules.hasConnectionLabels
         do throws(UnclassifiedError) {
             try firewall.apply()
         } catch {
             throw ExitError(.unavailable, error.description)
         }
+        guard hadLabels, !firewall.rules.hasConnectionLabels else { return }
+        logger.warning(
+            """
+            this kernel has no labels of connections (CONFIG_NF_CONNTRACK_LABELS): guests' ICMP errors about \
+            connections of this host are not dropped
+            """)
     }
 
     /// Applies published ports whose guests have other addresses now.
