@@ -18,10 +18,13 @@ enum IPv6Way: String, CaseIterable {
     /// What this kernel can do.
     static var possible: [IPv6Way] { allCases.filter { $0 != .tap || IPv6Fixture.canForward } }
 
-    func fixture(_ options: [String] = [], internet: Bool = false) throws -> IPv6Fixture {
+    func fixture(
+        _ options: [String] = [], internet: Bool = false, prepare: (TestNetwork) throws -> Void = { _ in }
+    ) throws -> IPv6Fixture {
         let own = ["--uplink", self == .user ? "user" : "tap"] + (self == .router ? ["--ipv6", "kernel"] : [])
         return try IPv6Fixture(own + options, internet: internet, isOldKernel: self == .router || self == .nat) {
             if usesNAT { try IPv6Fixture.permitPings($0.host) }
+            try prepare($0)
         }
     }
 

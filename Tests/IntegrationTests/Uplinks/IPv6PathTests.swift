@@ -72,6 +72,18 @@ extension IntegrationTests {
             server.kill()
         }
 
+        /// Guests reach a LAN without a router, and do not wait for what is beyond it.
+        @Test(arguments: IPv6Way.possible) func networkOnTheHostsLinkIsReached(way: IPv6Way) throws {
+            let fixture = try way.fixture { try $0.host.ip("-6", "route", "flush", "default") }
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            #expect(try guest.namespace.pings(IPv6Fixture.outside))
+            let beyond = try guest.namespace.attempt(["ping", "-6", "-c", "1", "-W", "5", "2001:db8:7::1"])
+            #expect(beyond.output.contains("No route"), "\(beyond.output)\(beyond.error)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test(arguments: IPv6Way.possible) func guestUsesTemporaryAddresses(way: IPv6Way) throws {
             let fixture = try way.fixture(), guest = try fixture.guest(), interface = PlugGuest.interface
             let web = try fixture.network.internet.startWeb("six", folder: fixture.network.folder, address: "[::]:80")
