@@ -8,8 +8,8 @@ import Timing
 import Uplink
 import Wire
 
-// `--deny private`: the networks of the host's interfaces, as they change. Guests do not reach them, even if they have
-// addresses of the Internet.
+// `--deny private`: the networks of the host's interfaces, and the NAT64s that the host is behind, as they change.
+// Guests do not reach these networks, even if they have addresses of the Internet, nor private ones by a NAT64.
 
 extension Daemon {
     /// Between two looks at the interfaces, on a system that does not report changes.
@@ -44,13 +44,32 @@ extension Daemon {
     private func refreshLocalNetworks() {
         var policy = configuration.egress
         policy.localNetworks = Daemon.localNetworks()
+        change(to: policy, "--deny private does not have the host's new networks yet")
+    }
+
+    /// Has the policy count private addresses behind NAT64s as private.
+    func noteTranslators(_ translators: [NAT64Prefix]) {
+        guard Set(translators) != Set(configuration.egress.translators) else { return }
+        var policy = configuration.egress
+        policy.translators = Array(Set(translators))
+        // Otherwise only answers to names are judged by it.
+        guard policy.deniesPrivate else {
+            configuration.egress = policy
+            names?.policy.egress = policy
+            return
+        }
+        change(to: policy, "the policy does not have the prefix of this host's NAT64 yet")
+    }
+
+    /// - Parameter failure: what is logged in front of an error.
+    private func change(to policy: EgressPolicy, _ failure: String) {
         guard policy != configuration.egress, let uplink else { return }
         do throws(ChangeRefusal) {
             try uplink.change(egress: policy)
             configuration.egress = policy
             names?.policy.egress = policy
         } catch {
-            logger.error("--deny private does not have the host's new networks yet: \(error)")
+            logger.error("\(failure): \(error)")
         }
     }
 }

@@ -80,12 +80,15 @@ extension Daemon {
             }
         }
         self.router = service
-        if contents.isRouter {
+        let isRouter = contents.isRouter
+        // Guests may have static routes.
+        if isRouter || configuration.egress.deniesPrivate {
             nat64?.stop()
             nat64 = NAT64Discovery(loop: loop, logger: logger) { [unowned self] in
                 uplink?.hasEgressIPv6 ?? false
             } onResult: { [unowned self] in
-                self.router?.setNAT64($0)
+                noteTranslators($0)
+                if isRouter { self.router?.setNAT64($0.first) }
             }
         }
         logger.info("guests have IPv6 addresses of \(network), gateway \(network.gateway)")

@@ -24,5 +24,21 @@ extension NATTable {
         }
         return ["ip daddr { \(NATTable.special.joined(separator: ", ")) }", "ip6 daddr != 2000::/3"]
             + ["ip6 daddr { \(NATTable.special6.joined(separator: ", ")) }"] + local
+            + egress.translators.flatMap(translatedMatches)
+    }
+
+    /// The same for what a NAT64 leads to private IPv4 addresses.
+    private func translatedMatches(_ translator: NAT64Prefix) -> [String] {
+        let special = NATTable.special.compactMap { text -> IPv4Network? in
+            guard case .v4(let network)? = AllowedDestination(text)?.network else { return nil }
+            return network
+        }
+        let local = egress.localNetworks.compactMap { network -> IPv4Network? in
+            if case .v4(let network) = network, network.base.isGlobal { network } else { nil }
+        }
+        let networks = (special + local).map { "ip6 daddr \(translator.network(embedding: $0))" }
+        // A NAT64 may ignore bits 64 to 71, which are zero (RFC 6052 section 2.2).
+        let reserved = "ip6 daddr \(translator.network) ip6 daddr & 0:0:0:0:ff00:: != ::"
+        return networks + (translator.hasReservedByte ? [reserved] : [])
     }
 }

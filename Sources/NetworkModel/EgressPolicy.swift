@@ -27,6 +27,9 @@ package struct EgressPolicy: Equatable, Sendable {
     package var deniesPrivate = false
     /// The networks of the host's interfaces, its own addresses among them, for `deniesPrivate`.
     package var localNetworks: [AllowedDestination.Network] = []
+    /// The NAT64s that the host is behind, for `deniesPrivate` and for answers to allowed names: an address that one of
+    /// them leads to a private IPv4 address is private.
+    package var translators: [NAT64Prefix] = []
 
     /// Allows everything but what no guest may reach.
     package init() {}
@@ -44,6 +47,7 @@ package struct EgressPolicy: Equatable, Sendable {
     package func isWithin(_ other: EgressPolicy) -> Bool {
         if other.inspectsNames && !inspectsNames { return false }
         if other.deniesPrivate, !deniesPrivate || !Set(other.localNetworks).isSubset(of: localNetworks) { return false }
+        if other.deniesPrivate, !Set(other.translators).isSubset(of: translators) { return false }
         return !other.isDenying || (isDenying && Set(allowed).isSubset(of: other.allowed))
     }
 
@@ -89,7 +93,8 @@ package struct EgressPolicy: Equatable, Sendable {
             return address.isGlobal ? .pin : .refused
         case .ipv6(let address):
             if allowed.contains(where: { $0.contains(address, port: $0.port) }) { return .allowed }
-            return address.isGlobal ? .pin : .refused
+            let behind = translators.lazy.compactMap { $0.destination(of: address) }
+            return address.isGlobal && behind.allSatisfy(\.isGlobal) ? .pin : .refused
         }
     }
 
@@ -110,7 +115,13 @@ package struct EgressPolicy: Equatable, Sendable {
             address.embeddedIPv4 == nil, address != EgressPolicy.metadata6
         else { return false }
         if deniesPrivate, !address.isGlobal || localNetworks.contains(where: { $0.contains(address) }) { return false }
+        if deniesPrivate, translators.contains(where: { leadsToPrivate($0, address) }) { return false }
         return !isDenying || allowed.contains { $0.contains(address, port: port) }
+    }
+
+    private func leadsToPrivate(_ translator: NAT64Prefix, _ address: IPv6Address) -> Bool {
+        guard let destination = translator.destination(of: address) else { return false }
+        return !destination.isGlobal || localNetworks.contains { $0.contains(destination) }
     }
 
     /// `fd00:ec2::254`, the IPv6 metadata server of a cloud.

@@ -22,7 +22,7 @@ package final class NAT64Discovery {
     private let loop: ControlLoop
     private let logger: Logger
     private let isNeeded: () -> Bool
-    private let onResult: (NAT64Prefix?) -> Void
+    private let onResult: ([NAT64Prefix]) -> Void
     private var monitor: ChangeMonitor?
     private var timer: ControlLoop.TimerID?
     private var isAsking = false
@@ -33,9 +33,9 @@ package final class NAT64Discovery {
     /// Asks for the first time when the loop runs.
     /// - Parameters:
     ///   - isNeeded: whether guests could use a NAT64; nothing is asked otherwise.
-    ///   - onResult: called after each answer; nil if the host is behind no NAT64.
+    ///   - onResult: called after each answer; empty if the host is behind no NAT64.
     package init(
-        loop: ControlLoop, logger: Logger, isNeeded: @escaping () -> Bool, onResult: @escaping (NAT64Prefix?) -> Void
+        loop: ControlLoop, logger: Logger, isNeeded: @escaping () -> Bool, onResult: @escaping ([NAT64Prefix]) -> Void
     ) {
         self.loop = loop
         self.logger = logger
@@ -79,7 +79,7 @@ package final class NAT64Discovery {
         isAsking = false
         guard !isStopped else { return }
         // Without an answer, what was known stays until the host changes or an answer comes.
-        if let addresses { onResult(addresses.lazy.compactMap { NAT64Prefix(synthesized: $0) }.first) }
+        if let addresses { onResult(addresses.compactMap { NAT64Prefix(synthesized: $0) }) }
         schedule(after: isStale ? Self.settling : Self.interval)
         isStale = false
     }

@@ -201,6 +201,27 @@ private func network(_ text: String) -> IPv4Network {
         #expect(script.contains("chain input") && !script.contains("ip daddr 192.168.1.0/24"))
     }
 
+    /// A NAT64 leads to private addresses too.
+    @Test func privateNetworksBehindNAT64AreRefused() throws {
+        var denying = firewall
+        denying.egress.deniesPrivate = true
+        denying.egress.localNetworks = [.v4(network("203.0.113.0/24"))]
+        func translator(_ text: String, _ length: Int) throws -> NAT64Prefix {
+            let network = IPv6Network(containing: try #require(IPv6Address(text)), prefixLength: length)
+            return try #require(NAT64Prefix(network))
+        }
+        denying.egress.translators = [try translator("2001:db8:64::", 96)]
+        let script = denying.script(isOwned: true)
+        for rule in ["2001:db8:64::a00:0/104", "2001:db8:64::c0a8:0/112", "2001:db8:64::cb00:7100/120"] {
+            #expect(script.contains("    iif 7 ip6 daddr \(rule) goto rejected\n"), "\(rule)")
+        }
+        #expect(!script.contains("ff00::"))
+        denying.egress.translators = [try translator("2001:db8:64::", 64)]
+        #expect(
+            denying.script(isOwned: true).contains(
+                "    iif 7 ip6 daddr 2001:db8:64::/64 ip6 daddr & 0:0:0:0:ff00:: != :: goto rejected\n"))
+    }
+
     /// The kernel and the user-mode NAT refuse the same networks: the first and last address of each is special, and
     /// the addresses beside it are judged alike.
     @Test func privateNetworksAreThoseOfTheUserModeNAT() throws {

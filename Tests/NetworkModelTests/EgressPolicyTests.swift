@@ -37,6 +37,30 @@ import Wire
         #expect(policy.isWithin(EgressPolicy()) && !EgressPolicy().isWithin(policy))
     }
 
+    /// A NAT64 leads to private addresses too.
+    @Test func privateAddressesBehindNAT64AreClosed() throws {
+        func six(_ text: String) throws -> IPv6Address { try #require(IPv6Address(text)) }
+        var policy = EgressPolicy()
+        policy.deniesPrivate = true
+        policy.localNetworks = [.v4(IPv4Network(containing: ip("203.0.113.2"), prefixLength: 24))]
+        let closed = [
+            "2001:db8:64::a01:203", "2001:db8:64::c0a8:101", "2001:db8:64::a9fe:a9fe",
+            "2001:db8:64::cb00:7109",
+        ]
+        for text in closed { #expect(try policy.allows(six(text), port: 80), "no NAT64 is known: \(text)") }
+        let translator = NAT64Prefix(IPv6Network(containing: try six("2001:db8:64::"), prefixLength: 96))
+        policy.translators = [try #require(translator)]
+        for text in closed { #expect(try !policy.allows(six(text), port: 80), "\(text)") }
+        for open in ["2001:db8:64::c633:6407", "2001:db8:65::a01:203"] {
+            #expect(try policy.allows(six(open), port: 80), "\(open)")
+        }
+        policy.deniesPrivate = false
+        #expect(try policy.allows(six(closed[0]), port: 80))
+        // Names lead to no private address, whatever the policy is for others (DNS rebinding).
+        #expect(try policy.verdict(onAnswer: .ipv6(six(closed[0]))) == .refused)
+        #expect(try policy.verdict(onAnswer: .ipv6(six("2001:db8:64::c633:6407"))) == .pin)
+    }
+
     /// IANA's registries of special-purpose addresses (RFC 6890), as docs/egress.md has them.
     @Test func specialAddressesAreNotTheInternet() throws {
         for text in [

@@ -27,12 +27,40 @@ package struct NAT64Prefix: Hashable, Sendable {
         self.init(IPv6Network(containing: address, prefixLength: found[0]))
     }
 
-    /// The IPv4 address behind a prefix. Bits 64 to 71 are not a part of it (RFC 6052 section 2.2).
-    private static func embedded(in address: IPv6Address, behind length: Int) -> IPv4Address {
-        let bytes = address.bytes, reserved = 8
-        let places = (length / 8..<bytes.count).filter { length == 96 || $0 != reserved }.prefix(4)
-        return IPv4Address(places.reduce(0) { $0 << 8 | UInt32(bytes[$1]) })
+    /// The byte that is not a part of the IPv4 address: bits 64 to 71, which are zero (RFC 6052 section 2.2).
+    private static let reserved = 8
+
+    /// The bytes that have the IPv4 address behind a prefix.
+    private static func places(behind length: Int) -> [Int] {
+        Array((length / 8..<16).filter { length == 96 || $0 != reserved }.prefix(4))
     }
+
+    private static func embedded(in address: IPv6Address, behind length: Int) -> IPv4Address {
+        let bytes = address.bytes
+        return IPv4Address(places(behind: length).reduce(0) { $0 << 8 | UInt32(bytes[$1]) })
+    }
+
+    /// The IPv4 address to which the NAT64 leads packets for an address; nil if the address does not have the prefix.
+    package func destination(of address: IPv6Address) -> IPv4Address? {
+        network.contains(address) ? NAT64Prefix.embedded(in: address, behind: network.prefixLength) : nil
+    }
+
+    /// The IPv6 addresses by which the NAT64 reaches an IPv4 network.
+    package func network(embedding embedded: IPv4Network) -> IPv6Network {
+        let places = NAT64Prefix.places(behind: network.prefixLength)
+        var bytes = network.base.bytes
+        for (index, place) in places.enumerated() {
+            bytes[place] = UInt8(truncatingIfNeeded: embedded.base.value >> UInt32(24 - 8 * index))
+        }
+        func half(_ range: Range<Int>) -> UInt64 { bytes[range].reduce(0) { $0 << 8 | UInt64($1) } }
+        let bits = embedded.prefixLength, last = bits - 1
+        return IPv6Network(
+            containing: IPv6Address(half(0..<8), half(8..<16)),
+            prefixLength: bits == 0 ? network.prefixLength : places[last / 8] * 8 + last % 8 + 1)
+    }
+
+    /// Whether the reserved byte lies behind the prefix.
+    package var hasReservedByte: Bool { network.prefixLength < 96 }
 
     /// The code of the length (RFC 8781 section 4).
     var lengthCode: UInt16 { UInt16(NAT64Prefix.lengths.firstIndex(of: network.prefixLength) ?? 0) }

@@ -55,5 +55,27 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = server
         }
+
+        /// Private IPv4 addresses are no more the Internet behind a NAT64 than without one.
+        @Test(arguments: IPv6Way.possible) func privateAddressesBehindItAreClosed(way: IPv6Way) throws {
+            let opened = "2001:db8:64::c633:6407", closed = "2001:db8:64::a01:203"
+            var server: BackgroundProgram?
+            let fixture = try way.fixture(["--deny", "private"]) {
+                server = try Self.startResolver($0.internet, "2001:db8:64::192.0.0.170")
+                try $0.host.setResolvers("nameserver \(IPv6Fixture.outside)\noptions timeout:1 attempts:2\n")
+                for address in [opened, closed] {
+                    try $0.internet.ip("-6", "addr", "add", address + "/128", "dev", "lo", "nodad")
+                }
+            }
+            try fixture.daemon.wait(for: "guests get the prefix of this host's NAT64, 2001:db8:64::/96", within: 10)
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            #expect(try guest.namespace.pings(opened))
+            let refused = try guest.namespace.attempt(["ping", "-c", "1", "-W", "5", closed])
+            #expect(!refused.succeeded && refused.output.contains("prohibited"), "\(refused.output)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+            _ = server
+        }
     }
 }
