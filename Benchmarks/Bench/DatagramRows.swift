@@ -165,77 +165,30 @@ struct DatagramRows {
             }, kept: kept + [guest])
     }
 
-    /// The switch with the NAT, and guests' namespaces with a card of a second process.
-    private func start(
-        _ guests: Int, options: [String] = []
-    ) throws -> (TestNetwork, VMNetDaemon, [Namespace], [Any]) {
-        let (network, servers) = try network(), path = network.folder.file("vde")
-        let daemon = try VMNetDaemon(
-            in: network.host, ["--switch", "--uplink", "user"] + options + [path], folder: network.folder,
-            level: "warning")
-        var kept: [Any] = [servers, daemon], namespaces: [Namespace] = []
-        for number in 0..<guests {
-            let guest = try Namespace("bench-guest")
-            let address = "192.168.105.\(100 + number)"
-            kept.append(
-                try VMNetDaemon(
-                    in: guest,
-                    [
-                        "--uplink", "tap", "--vmnet-mode", "host", "--dhcp", "off", "--vmnet-gateway", address,
-                        "--state-dir", network.folder.file("guest\(number)"), path,
-                    ], folder: network.folder, level: "warning"))
-            try guest.ip("route", "add", "default", "via", "192.168.105.1")
-            try eventually("the network of a guest") {
-                try guest.attempt(["ping", "-c", "1", "-W", "1", Self.target]).succeeded
-            }
-            namespaces.append(guest)
-        }
-        return (network, daemon, namespaces, kept)
-    }
-
     private func own() throws -> Peer {
-        let (network, _, guests, kept) = try start(1)
-        return peer(Report.ours, guests[0], network, kept)
+        let (network, servers) = try network(), own = try NamespaceGuests(network)
+        return peer(Report.ours, own.guests[0], network, [servers, own])
     }
 
     private func pair() throws -> (Peer, Namespace) {
-        let (network, _, guests, kept) = try start(2)
-        return (peer(Report.ours, guests[0], network, kept + [guests[1]]), guests[1])
+        let (network, servers) = try network(), own = try NamespaceGuests(network, count: 2)
+        return (peer(Report.ours, own.guests[0], network, [servers, own]), own.guests[1])
     }
 
     private func single() throws -> (Peer, Namespace, Int32) {
-        let (network, daemon, guests, kept) = try start(1)
-        return (peer(Report.ours, guests[0], network, kept), guests[0], daemon.program.identifier)
+        let (network, servers) = try network(), own = try NamespaceGuests(network)
+        return (peer(Report.ours, own.guests[0], network, [servers, own]), own.guests[0], own.process)
     }
 
     private func slirp4netns() throws -> Peer? {
-        guard Files.exists("/usr/bin/slirp4netns") else {
-            report.note("no slirp4netns on this system")
-            return nil
-        }
-        let (network, servers) = try network(), guest = try Namespace("bench-slirp")
-        let program = try network.host.start([
-            "slirp4netns", "--configure", "--mtu=1500", "--netns-type=path", "/run/netns/\(guest.name)", "tap0",
-        ])
-        try eventually("slirp4netns: \(program.output)") {
-            try guest.attempt(["ip", "-o", "addr", "show", "dev", "tap0"]).output.contains("10.0.2.100")
-        }
+        let (network, servers) = try network()
+        guard let (guest, program) = try NamespaceGuests.slirp4netns(network, mtu: 1500, report) else { return nil }
         return peer(Self.slirp, guest, network, [servers, program])
     }
 
     private func pasta() throws -> Peer? {
-        guard Files.exists("/usr/bin/pasta") else {
-            report.note("no pasta on this system")
-            return nil
-        }
-        let (network, servers) = try network(), guest = try Namespace("bench-pasta")
-        // The server is at the gateway's address, which would be the host's loopback otherwise.
-        let program = try network.host.start([
-            "pasta", "-f", "-q", "--config-net", "--no-map-gw", "--runas", "0", "--netns", "/run/netns/\(guest.name)",
-        ])
-        try eventually("pasta: \(program.output)") {
-            try guest.attempt(["ip", "-4", "route", "show", "default"]).output.contains("via")
-        }
+        let (network, servers) = try network()
+        guard let (guest, program) = try NamespaceGuests.pasta(network, mtu: 1500, report) else { return nil }
         return peer(Self.passt, guest, network, [servers, program])
     }
 

@@ -9,8 +9,8 @@ import TestSupport
 ///
 ///     vde_vmnet_bench fuzz FRAMES [SEED]
 ///
-/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, datagrams, life, dhcp, stalled,
-/// listeners, vmnet, micro.
+/// Groups: frames, costs, control, names, streams, ipv6, guests, vhost, user, namespaces, datagrams, life, dhcp,
+/// stalled, listeners, vmnet, micro.
 @main
 struct Bench {
     static func main() throws {
@@ -38,8 +38,9 @@ struct Bench {
             arguments = arguments.dropFirst(2)
         }
         let all = [
-            "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "datagrams", "life",
-            "dhcp", "stalled", "listeners", "vmnet", "micro",
+            "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "namespaces",
+            "datagrams",
+            "life", "dhcp", "stalled", "listeners", "vmnet", "micro",
         ]
         if let unknown = arguments.first(where: { !all.contains($0) }) {
             StandardOutput.writeError(
@@ -61,6 +62,8 @@ struct Bench {
                 case "guests": if !isQuick || !arguments.isEmpty { try GuestRows(report: report, scale: scale).run() }
                 case "vhost": if !isQuick || !arguments.isEmpty { try VhostRows(report: report, scale: scale).run() }
                 case "user": if !isQuick || !arguments.isEmpty { try UserRows(report: report, scale: scale).run() }
+                case "namespaces":
+                    if !isQuick || !arguments.isEmpty { try NamespaceRows(report: report, scale: scale).run() }
                 case "datagrams":
                     if !isQuick || !arguments.isEmpty { try DatagramRows(report: report, scale: scale).run() }
                 case "life": try LifeRows(report: report, scale: scale).run()

@@ -155,6 +155,7 @@ extension ListenerOptions: DirectOptions {
         vhostUser = []
         fd = []
         vhostUserFd = []
+        netns = []
         idleExit = nil
         socketGroup = nil
         hasProgram = false
@@ -176,6 +177,7 @@ extension ListenerOptions: DirectOptions {
         case "vhost-user": append(value, to: &vhostUser)
         case "fd": append(value, to: &fd)
         case "vhost-user-fd": append(value, to: &vhostUserFd)
+        case "netns": append(value, to: &netns)
         case "idle-exit": assign(value, to: &idleExit)
         case "socket-group": assign(value, to: &socketGroup)
         default: false

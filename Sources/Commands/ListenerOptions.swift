@@ -74,6 +74,15 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
+            Create an interface in a network namespace, which is a guest then (Linux): of a process, by its number; of \
+            `ip netns`, by a name; or by a path. It is called eth0, or NAME. May be repeated.
+            """,
+            valueName: "namespace[,name]"))
+    var netns: [String] = []
+
+    @Option(
+        help: ArgumentHelp(
+            """
             Exit when no guest has been connected for this long. For socket activation by systemd or launchd.
             """,
             valueName: "seconds"), transform: Int.parse)
@@ -98,7 +107,7 @@ struct ListenerOptions: ParsableArguments {
             (.vhostUser, frontEnds.contains { !$0.isServer }),
             (.vhostUserServer, frontEnds.contains(where: \.isServer)),
             (.descriptor, !fd.isEmpty), (.vhostUserDescriptor, !vhostUserFd.isEmpty), (.program, hasProgram),
-            (.activated, !activated.isEmpty),
+            (.activated, !activated.isEmpty), (.namespace, !netns.isEmpty),
         ]
         return Set(given.filter(\.1).map(\.0))
     }
@@ -155,6 +164,31 @@ struct ListenerOptions: ParsableArguments {
         }
     }
 
+    private func namespaces() throws -> [GuestNamespace] {
+        guard netns.isEmpty || ForeignNamespace.isSupported else {
+            throw ValidationError("--netns needs Linux; this system has no network namespaces")
+        }
+        var seen: Set<String> = []
+        return try netns.map { text in
+            // A name of an interface has no comma.
+            let parts = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+            let target = parts.count > 1 ? parts.dropLast().joined(separator: ",") : text
+            let interface = parts.count > 1 ? parts[parts.count - 1] : GuestNamespace.customaryInterface
+            if target.isEmpty { throw ValidationError("--netns needs a namespace before the comma") }
+            guard NetworkInterfaces.isName(interface) else {
+                throw ValidationError(
+                    """
+                    --netns \(PrintableText.line(text)): '\(PrintableText.line(interface))' is no name of an \
+                    interface; it has 1 to \(NetworkInterfaces.maximumNameLength) characters
+                    """)
+            }
+            guard seen.insert(text).inserted else {
+                throw ValidationError("--netns: \(PrintableText.line(text)) is given twice; leave one out")
+            }
+            return GuestNamespace(target, interface: interface)
+        }
+    }
+
     /// - Parameters:
     ///   - mode: of VDE's sockets, if it was given.
     ///   - group: of VDE's sockets.
@@ -193,6 +227,7 @@ struct ListenerOptions: ParsableArguments {
             }
             return descriptor
         }
+        configuration.namespaces = try namespaces()
         let numbers = fd + vhostUserFd
         if Set(numbers).count < numbers.count {
             throw ValidationError("--fd: a descriptor is given twice; leave one out")

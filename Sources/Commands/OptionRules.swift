@@ -87,6 +87,7 @@ enum ListenerName: String, CaseIterable, Sendable {
     case vhostUserServer = "--vhost-user PATH,client"
     case vhostUserDescriptor = "--vhost-user-fd"
     case descriptor = "--fd"
+    case namespace = "--netns"
     case program = "run"
     case activated = "a socket of the service manager"
 }
@@ -283,7 +284,8 @@ extension OptionRules {
         OptionRule(
             .mgmt, .mgmtmode, .rcfile, .isolation, .trunk, .limit, .allowServer,
             condition: .noListener([.joined, .cable]),
-            because: "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --seqpacket, --fd, run)"),
+            because:
+                "it configures vde_vmnet's own switch (--switch, --stream, --dgram, --seqpacket, --fd, --netns, run)"),
         OptionRule(
             .idleExit, condition: .noListener([.joined, .cable]),
             because: "the clients of an external switch are not visible to vde_vmnet"),
@@ -298,7 +300,7 @@ extension OptionRules {
             .uplinkNone,
             condition: .listener([
                 .ownSwitch, .stream, .dgram, .seqpacket, .vhostUser, .vhostUserServer, .descriptor,
-                .vhostUserDescriptor, .program, .activated,
+                .vhostUserDescriptor, .namespace, .program, .activated,
             ]),
             because: "without an uplink and without a switch there is nothing to do"),
         // Modes

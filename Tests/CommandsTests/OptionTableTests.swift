@@ -54,6 +54,7 @@ private enum Expected {
         --vhost-user u2                             | +++++ | +++ | +++++++++ |
         --vhost-user-fd FD3                         | +++++ | +++ | +++++++++ |
         --fd FD2                                    | +++++ | +++ | +++++++++ |
+        --netns 1                                   | +++++ | +++ | +++++++++ |
         --idle-exit 9                               | +++++ | +++ | --+++++-- |
         --socket-group 0                            | +++++ | +++ | ---++++-- |
         --vmnet-interface e1                        | ++-+- | --+ | +++++++++ | --vmnet-mode bridged

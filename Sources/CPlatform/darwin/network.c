@@ -89,6 +89,16 @@ int platform_tap_adopt(int fd, char name[16], uint32_t *offloads) {
     return -ENOTSUP;
 }
 
+int platform_namespace_is_other(int fd) {
+    (void)fd;
+    return -ENOTSUP;
+}
+
+int platform_namespace_tap(int fd, const char *name, uint32_t mtu) {
+    (void)fd, (void)name, (void)mtu;
+    return -ENOTSUP;
+}
+
 int platform_packet_open(uint32_t index) {
     (void)index;
     return -ENOTSUP;

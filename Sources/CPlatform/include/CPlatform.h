@@ -388,6 +388,7 @@ int platform_tap_adopt(int fd, char name[16], uint32_t *offloads);
 
 #include "CPlatformDatagrams.h"
 #include "CPlatformLibraries.h"
+#include "CPlatformNamespace.h"
 #include "CPlatformOpener.h"
 #include "CPlatformPacket.h"
 #include "CPlatformRelay.h"

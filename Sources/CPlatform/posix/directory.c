@@ -4,12 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #if defined(__APPLE__)
@@ -125,55 +123,4 @@ int platform_directory_can_be_shared_unseen(void) {
 #else
     return 0;
 #endif
-}
-
-static int send_descriptor(int socket, int descriptor) {
-    char byte = 0;
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    memset(&control, 0, sizeof control);
-    struct iovec piece = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {
-        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof control.room};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
-    return sendmsg(socket, &message, 0) < 0 ? -errno : 0;
-}
-
-int platform_open_as(const char *path, int flags, uint32_t mode, uint32_t user, uint32_t group, const uint32_t *groups,
-    int group_count) {
-    int ends[2], error = 0, outcome = 0;
-    if (socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) < 0) return -errno;
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
-    gid_t list[64];
-    int count = 0;
-    while (count < group_count && count < 64) {
-        list[count] = groups[count];
-        count++;
-    }
-    // A child process takes the user's identity, because only the kernel knows what the user may open. It makes only
-    // system calls.
-    pid_t child = fork();
-    if (child == 0) {
-        int failed = setgroups(count, list) < 0 || setgid(group) < 0 || setuid(user) < 0;
-        int file = failed ? -1 : open(path, flags | O_NOCTTY | O_CLOEXEC, (mode_t)mode);
-        if (file >= 0 && send_descriptor(ends[1], file) == 0) _exit(0);
-        _exit(errno > 0 && errno < 256 ? errno : EACCES);
-    }
-    if (child < 0) error = -errno;
-    if (child > 0) {
-        while (waitpid(child, &outcome, 0) < 0 && errno == EINTR) {}
-        error = WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0 ? platform_receive_descriptor(ends[0])
-            : WIFEXITED(outcome)                                ? -WEXITSTATUS(outcome)
-                                                                : -EACCES;
-    }
-    close(ends[0]);
-    close(ends[1]);
-    return error;
 }

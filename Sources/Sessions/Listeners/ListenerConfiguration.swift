@@ -29,6 +29,8 @@ package struct ListenerConfiguration: Equatable, Sendable {
     package var descriptors: [InheritedDescriptor] = []
     /// Inherited sockets, with a vhost-user front end behind each.
     package var vhostUserDescriptors: [InheritedDescriptor] = []
+    /// Guests that are network namespaces.
+    package var namespaces: [GuestNamespace] = []
     /// A program that is started when the network is ready, with a datagram socket to the network as its descriptor 3.
     /// The daemon ends with it.
     package var program: [String] = []
@@ -44,12 +46,12 @@ package struct ListenerConfiguration: Equatable, Sendable {
     /// There is no listener, no descriptor and no program.
     package var isEmpty: Bool {
         paths.isEmpty && vhostUserServers.isEmpty && activated.isEmpty && descriptors.isEmpty
-            && vhostUserDescriptors.isEmpty && program.isEmpty
+            && vhostUserDescriptors.isEmpty && namespaces.isEmpty && program.isEmpty
     }
 
     /// No client can connect except those that exist from the start.
     var isClosed: Bool {
         activated.isEmpty && paths.isEmpty && vhostUserServers.isEmpty && program.isEmpty
-            && !(descriptors.isEmpty && vhostUserDescriptors.isEmpty)
+            && !(descriptors.isEmpty && vhostUserDescriptors.isEmpty && namespaces.isEmpty)
     }
 }

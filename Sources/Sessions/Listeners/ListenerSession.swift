@@ -63,6 +63,7 @@ package final class ListenerSession {
             }
             + configuration.vhostUserServers.map { "vhost-user to \($0)" }
             + (configuration.descriptors + configuration.vhostUserDescriptors).map { "descriptor \($0.raw)" }
+            + configuration.namespaces.map(\.description)
         return words.isEmpty ? nil : words.joined(separator: ", ")
     }
 
@@ -88,6 +89,7 @@ package final class ListenerSession {
         }
         for descriptor in configuration.descriptors { adopt(descriptor) }
         try adoptFrontEnds()
+        try attachNamespaces()
         connectFrontEnds()
         if !configuration.program.isEmpty { try makePair() }
         probe()
@@ -189,7 +191,10 @@ package final class ListenerSession {
     }
 
     private func probe() {
-        for (port, client) in clients where client.needsProbes { control.probe(port) }
+        for (port, client) in clients {
+            if client.needsProbes { control.probe(port) }
+            if client.namespaceFile?.isGone == true { end(port, nil) }
+        }
         probeTimer = loop.schedule(after: ListenerSession.probeInterval) { [unowned self] in probe() }
     }
 

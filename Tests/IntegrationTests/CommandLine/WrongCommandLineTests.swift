@@ -200,6 +200,12 @@ extension IntegrationTests {
             --vhost-user DIR/u --vhost-user DIR/u,client % 64 is given twice
             --vhost-user-fd 99 % 64 --vhost-user-fd 99: descriptor 99 is not open | must pass it on
             --socket-group root --vhost-user DIR/u,client % 64 --socket-group needs --stream | PATH,client
+            --netns , % 64 --netns needs a namespace before the comma
+            --netns 1,a/b % 64 --netns 1,a/b: 'a/b' is no name of an interface
+            --netns x --netns x % 64 --netns: x is given twice
+            --uplink none --netns DIR/afile % 64 --netns DIR/afile: DIR/afile is not a network namespace
+            --uplink none --netns /proc/self/ns/net % 64 that is the network namespace of vde_vmnet itself
+            --uplink none --netns gone % 69 --netns gone: open /run/netns/gone: No such file | a name of `ip netns`
             --fd 99 % 64 descriptor 99 is not open | must pass it on
             --fd three % 64 'three' is invalid for '--fd | it is not a number
             --socket-group root DIR/v % 64 --socket-group needs --stream, --dgram, --seqpacket or --vhost-user
