@@ -42,6 +42,23 @@ import Wire
         #expect(!harness.relay.hasConnection(key, isSYN: false, from: Fixture.mac))
     }
 
+    /// A published port leads to its guest, and its client's address leads nowhere.
+    @Test func nextHolderConnectsToNoClientOfPublishedPort() throws {
+        let harness = try RelayHarness {
+            $0.policy.isDenying = true
+            $0.policy.opensHostLoopback = false
+        }
+        let port = UInt16.random(in: 20_000...60_000), client = SocketBox(try Socket.tcp())
+        try harness.relay.publish(.ipv4(.any), port, to: .ipv4(Fixture.guest), 80)
+        try client.socket.connect(to: SocketAddress("127.0.0.1", port: port)!)
+        let question = try harness.expectSegment("the question")
+        move(&harness.gateway, now: harness.now)
+        harness.send(Fixture.segment(80, question.sourcePort, .syn, sequence: 77_000, mac: Fixture.otherMAC))
+        harness.poll()
+        #expect(harness.relay.count == 0)
+        #expect(throws: (any Error).self) { try client.socket.receive(limit: 10) }
+    }
+
     @Test func datagramOfNextHolderHasItsOwnSocket() throws {
         let harness = try DatagramHarness(), server = try LoopbackServer()
         harness.ask(4000, to: server.port, [1])

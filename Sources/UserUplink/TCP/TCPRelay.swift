@@ -302,13 +302,14 @@ final class TCPRelay {
 
     /// Whether a segment belongs to a connection, though its destination is refused: a published port leads to the
     /// guest from there, or a pin has allowed it. A pin is of one hardware address, and so is what it has opened:
-    /// another guest with the same IP address does not continue it. A SYN for a connection in TIME-WAIT ends that one,
-    /// and does not belong to it.
+    /// another guest with the same IP address ends it. So does a SYN for a connection in TIME-WAIT, which does not
+    /// belong to it.
     func hasConnection(_ key: FlowKey, isSYN: Bool, from hardware: MACAddress) -> Bool {
-        guard let index = table.find(key, now: context.now), let connection = slots[index].connection,
-            slots[index].isInbound || connection.endpoints.guestHardware == hardware
-        else { return false }
-        guard isSYN && connection.isInTimeWait else { return true }
+        guard let index = table.find(key, now: context.now), let connection = slots[index].connection else {
+            return false
+        }
+        guard let holder = connection.endpoints.guestHardware else { return slots[index].isInbound }
+        guard holder != hardware || isSYN && connection.isInTimeWait else { return true }
         connection.reset(&context)
         remove(index, connection)
         return false
