@@ -121,6 +121,8 @@ package struct EgressPolicy: Equatable, Sendable {
 
     private func leadsToPrivate(_ translator: NAT64Prefix, _ address: IPv6Address) -> Bool {
         guard let destination = translator.destination(of: address) else { return false }
+        // As the rules for a TAP have it.
+        if translator.hasReservedByte && address.low >> 56 != 0 { return true }
         return !destination.isGlobal || localNetworks.contains { $0.contains(destination) }
     }
 

@@ -35,9 +35,13 @@ package struct NAT64Prefix: Hashable, Sendable {
         Array((length / 8..<16).filter { length == 96 || $0 != reserved }.prefix(4))
     }
 
+    /// Called for packets, so that it makes no array. Behind the prefix are the last bits of the first half, and then
+    /// the bits behind the reserved byte.
     private static func embedded(in address: IPv6Address, behind length: Int) -> IPv4Address {
-        let bytes = address.bytes
-        return IPv4Address(places(behind: length).reduce(0) { $0 << 8 | UInt32(bytes[$1]) })
+        if length == 96 { return IPv4Address(UInt32(truncatingIfNeeded: address.low)) }
+        let behindReserved = address.low & 0xff_ffff_ffff_ffff, bitsBehind = UInt64(length - 32)
+        return IPv4Address(
+            UInt32(truncatingIfNeeded: address.high << bitsBehind | behindReserved >> (56 - bitsBehind)))
     }
 
     /// The IPv4 address to which the NAT64 leads packets for an address; nil if the address does not have the prefix.

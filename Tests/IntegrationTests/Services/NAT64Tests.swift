@@ -56,24 +56,41 @@ extension IntegrationTests {
             _ = server
         }
 
-        /// Private IPv4 addresses are no more the Internet behind a NAT64 than without one.
-        @Test(arguments: IPv6Way.possible) func privateAddressesBehindItAreClosed(way: IPv6Way) throws {
-            let opened = "2001:db8:64::c633:6407", closed = "2001:db8:64::a01:203"
+        /// Private IPv4 addresses are no more the Internet behind a NAT64 than without one: 192.0.0.170, 198.51.100.7
+        /// and 10.1.2.3 behind prefixes of two lengths (RFC 6052 section 2.2).
+        @Test(
+            arguments: IPv6Way.possible,
+            [
+                (96, ["2001:db8:64::192.0.0.170", "2001:db8:64::c633:6407", "2001:db8:64::a01:203"]),
+                (
+                    64,
+                    [
+                        "2001:db8:64:0:c0:0:aa00:0", "2001:db8:64:0:c6:3364:700:0", "2001:db8:64:0:a:102:300:0",
+                        // Bits 64 to 71 are not zero.
+                        "2001:db8:64:0:1c6:3364:700:0",
+                    ]
+                ),
+            ])
+        func privateAddressesBehindItAreClosed(way: IPv6Way, prefix: (length: Int, addresses: [String])) throws {
             var server: BackgroundProgram?
             let fixture = try way.fixture(["--deny", "private"]) {
-                server = try Self.startResolver($0.internet, "2001:db8:64::192.0.0.170")
+                server = try Self.startResolver($0.internet, prefix.addresses[0])
                 try $0.host.setResolvers("nameserver \(IPv6Fixture.outside)\noptions timeout:1 attempts:2\n")
-                for address in [opened, closed] {
+                for address in prefix.addresses.dropFirst() {
                     try $0.internet.ip("-6", "addr", "add", address + "/128", "dev", "lo", "nodad")
                 }
             }
-            try fixture.daemon.wait(for: "guests get the prefix of this host's NAT64, 2001:db8:64::/96", within: 10)
+            try fixture.daemon.wait(
+                for: "guests get the prefix of this host's NAT64, 2001:db8:64::/\(prefix.length)", within: 10)
             let guest = try fixture.guest()
             _ = try guest.address6()
             try guest.waitForRouter()
-            #expect(try guest.namespace.pings(opened))
-            let refused = try guest.namespace.attempt(["ping", "-c", "1", "-W", "5", closed])
-            #expect(!refused.succeeded && refused.output.contains("prohibited"), "\(refused.output)")
+            #expect(try guest.namespace.pings(prefix.addresses[1]))
+            for closed in prefix.addresses.dropFirst(2) {
+                let refused = try guest.namespace.attempt(["ping", "-c", "1", "-W", "5", closed])
+                #expect(
+                    !refused.succeeded && refused.output.contains("prohibited"), "\(closed): \(refused.output)")
+            }
             #expect(try fixture.daemon.stop() == .exited(0))
             _ = server
         }
