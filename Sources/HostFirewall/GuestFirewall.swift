@@ -48,7 +48,7 @@ package final class GuestFirewall {
     /// - Parameter now: when pins are that still hold.
     package func apply(now: Instant = BootClock.now) throws(UnclassifiedError) {
         if isApplied {
-            guard !rules.lacksZones else { throw UnclassifiedError(GuestFirewall.need) }
+            guard !rules.lacksNames else { throw UnclassifiedError(GuestFirewall.need) }
             var kept = pins
             _ = kept.retain(rules.egress)
             let elements = rules.script(pinning: kept.pins(now: now), now: now)
@@ -71,10 +71,11 @@ package final class GuestFirewall {
         do throws(UnclassifiedError) {
             try applyAll()
         } catch {
+            guard NFTables.isLack(error) else { throw error }
             for (labels, zones) in [(false, true), (true, false), (false, false)] {
                 rules.hasConnectionLabels = labels
                 rules.separatesGuests = zones
-                if !rules.lacksZones && (try? applyAll()) != nil { return }
+                if !rules.lacksNames && (try? applyAll()) != nil { return }
             }
             guard rules.hasPins else { throw error }
             throw UnclassifiedError("\(error); \(GuestFirewall.need)")

@@ -18,6 +18,7 @@ extension NATTable {
         return "    \(inward) ct original zone set jhash ether saddr mod 65535 seed 1 offset 1\n"
     }
 
-    /// Names would be allowed, and the next holder of a guest's address would continue what they have opened.
-    var lacksZones: Bool { hasPins && !separatesGuests }
+    /// Names would be allowed, and the next holder of a guest's address would continue what they have opened, or no
+    /// label would show what they have opened.
+    var lacksNames: Bool { hasPins && !(separatesGuests && hasConnectionLabels) }
 }

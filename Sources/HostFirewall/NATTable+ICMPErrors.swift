@@ -9,9 +9,12 @@
 // bits of the conntrack label. Conntrack gives an ICMP error the label of the connection that it quotes, and no label
 // if it knows none, or if the error is not addressed to the sender of the quoted packet.
 //
-// Errors mark nothing: a guest would mark the connection that it quotes. No other packet of a guest belongs to a
-// connection beyond the TAP, as `ingressRules` drop forged sources before conntrack. The chains come before destination
-// NAT, routing, and the policy.
+// Errors mark nothing: a guest would mark the connection that it quotes. Conntrack decides what an error is, behind
+// headers too that nft does not look behind: the state of an error is `related` or `invalid`. The first packet of a
+// connection that a helper of conntrack expects is `related` as well, and its next ones mark it.
+//
+// No other packet of a guest belongs to a connection of the host's global addresses beyond the TAP, as `ingressRules`
+// drop forged sources before conntrack. The chains come before destination NAT, routing, and the policy.
 //
 // Packets of established connections mark these as well. A TAP has another index after a restart.
 
@@ -23,10 +26,9 @@ extension NATTable {
     var errorChains: String {
         guard hasConnectionLabels else { return "" }
         let bits = ConnectionLabel.bits(ofTAP: index)
-        let mark = bits.map { "ct label set \($0)" }.joined(separator: " ")
+        let mark = "ct state new,established " + bits.map { "ct label set \($0)" }.joined(separator: " ")
         let isMarked = bits.map { "ct label \($0)" }.joined(separator: " ")
         let known = NATTable.errors.map { "    \($0) goto errors\n" }.joined()
-        let unmarked = NATTable.errors.map { "    \($0) accept\n" }.joined()
         return """
               chain errors {
                 \(isMarked) accept
@@ -40,7 +42,7 @@ extension NATTable {
               chain departures {
                 type filter hook postrouting priority mangle; policy accept;
                 oif != \(index) accept
-            \(unmarked)    \(mark)
+                \(mark)
               }
 
             """

@@ -139,13 +139,16 @@ package struct NATTable: Equatable, Sendable {
         // 58 is ICMPv6. nft looks names of protocols up in /etc/protocols, which a small system lacks.
         [
             "ip daddr 127.0.0.0/8 drop",
-            "ip saddr \(network.base) drop",
+            "ip saddr { \(closedSources.joined(separator: ", ")) } drop",
             "ip saddr != { 0.0.0.0, \(network) } fib saddr . iif oif missing drop",
             "ip6 saddr :: meta l4proto != 58 drop",
             "ip6 saddr :: icmpv6 type != { \(NATTable.unspecifiedSources) } drop",
             "ip6 saddr != { ::, fe80::/10 } fib saddr . iif oif missing drop",
         ].map { "    \(inward) \($0)\n" }.joined() + zoneRule(inward)
     }
+
+    /// Addresses of the guests' network that no guest has.
+    private var closedSources: [String] { [network.base, gateway].filter { $0 != .any }.map { "\($0)" } }
 
     /// ICMPv6 messages that a station without an address sends: reports of groups, solicitations (RFC 3590, RFC 4861).
     /// The host would answer others, as a ping, by its default route.
@@ -163,6 +166,10 @@ package struct NATTable: Equatable, Sendable {
         // MSS clamping, for paths with a smaller MTU that lose ICMP (RFC 4459 section 3.2).
         rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
         rules += [inward, outward].flatMap(resetRules)
+        // Conntrack calls packets without a connection invalid, such as a late RST. NAT leaves their source alone.
+        rules += (["ip saddr \(network)"] + (network6.map { ["ip6 saddr \($0)"] } ?? [])).map {
+            "\(inward) \($0) ct state invalid drop"
+        }
         // Guests reach each other on their link. Through the host, a guest could have it look for any number of
         // addresses that no guest has, until its table of neighbours is full (RFC 6583).
         rules += (["ip daddr \(network)"] + (network6.map { ["ip6 daddr \($0)"] } ?? [])).map {

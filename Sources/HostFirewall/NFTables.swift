@@ -30,6 +30,11 @@ package final class NFTables {
         return result.output
     }
 
+    /// Whether a script was rejected because the kernel or libnftables lacks what it uses (EOPNOTSUPP, ENOENT).
+    static func isLack(_ error: UnclassifiedError) -> Bool {
+        ["not supported", "No such file", "syntax error"].contains { error.description.contains($0) }
+    }
+
     /// The output of `nft list table` without the elements of sets and the values of counters, which change with time;
     /// nil if there is no such table.
     package func listing(of table: String) -> String? {

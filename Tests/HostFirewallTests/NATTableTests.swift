@@ -55,6 +55,15 @@ private func network(_ text: String) -> IPv4Network {
         #expect(!six.script(isOwned: false).contains("masquerade"))
     }
 
+    /// NAT leaves their source alone.
+    @Test func packetsOfNoConnectionAreDropped() {
+        var six = firewall
+        let rule = "    iif 7 ip saddr 192.168.105.0/24 ct state invalid drop\n"
+        #expect(six.script(isOwned: false).contains(rule) && !six.script(isOwned: false).contains("ip6 saddr fd00"))
+        six.network6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::")!, prefixLength: 64)
+        #expect(six.script(isOwned: false).contains("    iif 7 ip6 saddr fd00:1:2:3::/64 ct state invalid drop\n"))
+    }
+
     @Test func hostRoutesNothingBetweenGuests() {
         var six = firewall
         let rule = "    iif 7 oif 7 ip daddr 192.168.105.0/24 ct status & dnat == 0 drop\n"
@@ -148,15 +157,13 @@ private func network(_ text: String) -> IPv4Network {
                     iif != 7 accept
                     icmp type { 3, 4, 5, 11, 12 } goto errors
                     icmpv6 type < 128 goto errors
-                    ct label set 102 ct label set 111
+                    ct state new,established ct label set 102 ct label set 111
 
                 """,
                 """
                     type filter hook postrouting priority mangle; policy accept;
                     oif != 7 accept
-                    icmp type { 3, 4, 5, 11, 12 } accept
-                    icmpv6 type < 128 accept
-                    ct label set 102 ct label set 111
+                    ct state new,established ct label set 102 ct label set 111
 
                 """,
             ] {

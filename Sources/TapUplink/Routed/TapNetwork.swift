@@ -139,18 +139,26 @@ final class TapNetwork {
     func takeDown() { upkeep.takeDown() }
 
     private func apply() throws(ExitError) {
-        let hadLabels = firewall.rules.hasConnectionLabels
+        let before = firewall.rules
         do throws(UnclassifiedError) {
             try firewall.apply()
         } catch {
             throw ExitError(.unavailable, error.description)
         }
-        guard hadLabels, !firewall.rules.hasConnectionLabels else { return }
-        logger.warning(
-            """
-            this kernel has no labels of connections (CONFIG_NF_CONNTRACK_LABELS): guests' ICMP errors about \
-            connections of this host are not dropped
-            """)
+        if before.hasConnectionLabels && !firewall.rules.hasConnectionLabels {
+            logger.warning(
+                """
+                this kernel has no labels of connections (CONFIG_NF_CONNTRACK_LABELS): guests' ICMP errors about \
+                connections of this host are not dropped
+                """)
+        }
+        if before.separatesGuests && !firewall.rules.separatesGuests {
+            logger.warning(
+                """
+                this kernel has no zones of connections (CONFIG_NF_CONNTRACK_ZONES, module nft_hash): a guest that \
+                takes the address of another one can continue its connections
+                """)
+        }
     }
 
     /// Applies published ports whose guests have other addresses now.

@@ -25,6 +25,15 @@ enum ErrorForger {
             quoted = quoted[:10] + struct.pack(">H", total(quoted)) + quoted[12:] + datagram
             message = struct.pack(">BBHI", 3, 4 if mtu else 3, 0, mtu) + quoted
             message = message[:2] + struct.pack(">H", total(message)) + message[4:]
+        if six:
+            # Behind an authentication header first, which nft does not look behind, and conntrack does.
+            own = socket.socket(family, socket.SOCK_DGRAM)
+            own.connect((to, 9))
+            path = b"".join(socket.inet_pton(family, name) for name in (own.getsockname()[0], to))
+            check = total(path + struct.pack(">II", len(message), 58) + message)
+            body = struct.pack(">BBHII", 58, 1, 0, 1, 1) + message[:2] + struct.pack(">H", check) + message[4:]
+            raw = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            raw.sendto(struct.pack(">IHBB", 6 << 28, len(body), 51, 64) + path + body, (to, 0))
         s = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP)
         s.sendto(message, (to, 0))
         """

@@ -194,5 +194,43 @@ extension IntegrationTests {
             #expect(!fixture.daemon.program.output.contains("claims an IPv6 address"))
             #expect(try fixture.daemon.stop() == .exited(0))
         }
+
+        /// NAT leaves the source alone of what conntrack calls invalid, such as a reset of no connection.
+        @Test(arguments: IPv6Way.possible) func packetsOfNoConnectionKeepNoSourceOfTheNetwork(way: IPv6Way) throws {
+            let fixture = try way.fixture()
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            try guest.waitForRouter()
+            try guest.lease()
+            let monitor = try fixture.network.internet.start([
+                "python3", "-c",
+                """
+                import socket
+                s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+                s.bind(("eth0", 3))
+                print("up", flush=True)
+                inner, lasts = 0, 0
+                while lasts < 2:
+                    packet = s.recv(2048)
+                    inner += packet[12:14] == b"\\xc0\\xa8" if packet[0] >> 4 == 4 else packet[8] == 0xfd
+                    lasts += packet.endswith(b"the last one")
+                print("inner sources:", inner, flush=True)
+                """,
+            ])
+            try monitor.wait(for: "up", within: 10)
+            try guest.namespace.run(
+                "python3", "-c",
+                """
+                import socket, struct
+                for family, target in ((socket.AF_INET, "\(TestNetwork.internetAddress)"),
+                                       (socket.AF_INET6, "\(IPv6Fixture.outside)")):
+                    s = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_TCP)
+                    reset = struct.pack("!HHIIBBHHH", 4444, 80, 1, 1, 0x50, 4, 0, 0, 0)
+                    for _ in range(3): s.sendto(reset, (target, 0))
+                    socket.socket(family, socket.SOCK_DGRAM).sendto(b"the last one", (target, 9))
+                """)
+            try monitor.wait(for: "inner sources: 0", within: 10)
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
     }
 }
