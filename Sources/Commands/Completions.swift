@@ -11,6 +11,9 @@ enum Completions {
     /// The groups of this host.
     static let groups = CompletionKind.shellCommand("cut -d : -f 1 /etc/group")
 
+    /// The network namespaces that have names.
+    static let namespaces = CompletionKind.shellCommand("ls /run/netns 2>/dev/null")
+
     // What is on the networks that run; nothing if the user may not use them. Those below need the only one.
 
     /// The names of networks.

@@ -75,9 +75,11 @@ struct ListenerOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Create an interface in a network namespace, which is a guest then (Linux): of a process, by its number; of \
-            `ip netns`, by a name; or by a path. It is called eth0, or NAME. May be repeated.
+            `ip netns`, by a name; or by a path. It is called eth0, or NAME. With the word configure it gets an \
+            address, without a DHCP client. May be repeated.
             """,
-            valueName: "namespace[,name]"))
+            valueName: "namespace[,name][,configure]"),
+        completion: Completions.namespaces)
     var netns: [String] = []
 
     @Option(
@@ -147,6 +149,7 @@ struct ListenerOptions: ParsableArguments {
     func note(in given: inout GivenOptions) {
         given.note(.idleExit, idleExit != nil)
         given.note(.socketGroup, socketGroup != nil)
+        given.note(.namespaceAddress, netns.contains { $0.hasSuffix("," + ListenerOptions.configureWord) })
     }
 
     /// The usable sockets from the service manager. `makeListeners` reports one that cannot be used.
@@ -164,16 +167,20 @@ struct ListenerOptions: ParsableArguments {
         }
     }
 
+    private static let configureWord = "configure"
+
     private func namespaces() throws -> [GuestNamespace] {
         guard netns.isEmpty || ForeignNamespace.isSupported else {
             throw ValidationError("--netns needs Linux; this system has no network namespaces")
         }
         var seen: Set<String> = []
         return try netns.map { text in
-            // A name of an interface has no comma.
-            let parts = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
-            let target = parts.count > 1 ? parts.dropLast().joined(separator: ",") : text
-            let interface = parts.count > 1 ? parts[parts.count - 1] : GuestNamespace.customaryInterface
+            // Neither a name of an interface nor the words have a comma, which the namespace's path may have.
+            var parts = text.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
+            let isConfigured = parts.count > 1 && parts.last == ListenerOptions.configureWord
+            if isConfigured { parts.removeLast() }
+            let interface = parts.count > 1 ? parts.removeLast() : GuestNamespace.customaryInterface
+            let target = parts.joined(separator: ",")
             if target.isEmpty { throw ValidationError("--netns needs a namespace before the comma") }
             guard NetworkInterfaces.isName(interface) else {
                 throw ValidationError(
@@ -185,7 +192,7 @@ struct ListenerOptions: ParsableArguments {
             guard seen.insert(text).inserted else {
                 throw ValidationError("--netns: \(PrintableText.line(text)) is given twice; leave one out")
             }
-            return GuestNamespace(target, interface: interface)
+            return GuestNamespace(target, interface: interface, isConfigured: isConfigured)
         }
     }
 

@@ -66,6 +66,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case hostLoopback = "--host-loopback"
     case udpFiltering = "--udp-filtering"
     case outbound = "--outbound"
+    case namespaceAddress = "--netns NAMESPACE,configure"
     case tapName = "--tap-name"
     case name = "--name"
     /// A path.
@@ -73,23 +74,6 @@ enum OptionName: String, CaseIterable, Sendable {
     case controlOff = "--control off"
     case controlGroup = "--control-group"
     case controlAllow = "--control-allow"
-}
-
-/// A way for guests to reach the switch.
-enum ListenerName: String, CaseIterable, Sendable {
-    case joined = "a switch to join"
-    case cable = "a cable (VDE[])"
-    case ownSwitch = "--switch"
-    case stream = "--stream"
-    case dgram = "--dgram"
-    case seqpacket = "--seqpacket"
-    case vhostUser = "--vhost-user"
-    case vhostUserServer = "--vhost-user PATH,client"
-    case vhostUserDescriptor = "--vhost-user-fd"
-    case descriptor = "--fd"
-    case namespace = "--netns"
-    case program = "run"
-    case activated = "a socket of the service manager"
 }
 
 /// A rule about what some options need or cannot be combined with. `OptionRules.all` lists all rules.
@@ -251,7 +235,8 @@ extension OptionRules {
             .dhcpHost, condition: .excludes([.dhcpOff, .disableDHCP]),
             because: "no DHCP server would assign the address"),
         OptionRule(
-            .dhcpOption, .leaseTime, .noRouter, .boot, condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
+            .dhcpOption, .leaseTime, .noRouter, .boot, .namespaceAddress,
+            condition: .excludes([.dhcpOff, .disableDHCP, .dhcpSystem]),
             because: "only vde_vmnet's own DHCP server does this; configure the other server, or use --dhcp builtin"),
         OptionRule(
             .dhcpHost6, condition: .excludes([.dhcpSystem, .ipv6Off]),
@@ -314,7 +299,7 @@ extension OptionRules {
             .trunk, .allowServer, condition: .modes([.shared, .host]),
             because: "the bridged network has its own addresses and routers"),
         OptionRule(
-            .dhcp, .dhcpHost, .dhcpOption, .leaseTime, .boot, condition: .modes([.shared, .host]),
+            .dhcp, .dhcpHost, .dhcpOption, .leaseTime, .boot, .namespaceAddress, condition: .modes([.shared, .host]),
             because: "the bridged network has its own DHCP server"),
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .modes([.shared]),
@@ -344,7 +329,7 @@ extension OptionRules {
         // Uplinks
         OptionRule(
             .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost,
-            .dhcpOption, .leaseTime, .boot, .publish, condition: .uplinks(everyUplink),
+            .dhcpOption, .leaseTime, .boot, .publish, .namespaceAddress, condition: .uplinks(everyUplink),
             because: "it configures the uplink"),
         OptionRule(
             .bridged, .interface, condition: .uplinks([.tap, .vmnet]),

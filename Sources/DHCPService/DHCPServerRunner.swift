@@ -158,6 +158,14 @@ package final class DHCPServerRunner {
     /// Reserves an address for a client, until this process ends.
     package func reserve(_ reservation: AddressReservation) { server.reserve(reservation) }
 
+    /// Reserves an address for a client that has no DHCP client, until this process ends. No other guest may use it.
+    /// - Returns: nil if all are taken.
+    package func reserveFreeAddress(for hardware: MACAddress) -> IPv4Address? {
+        guard let address = server.reserveFreeAddress(for: hardware, now: BootClock.now) else { return nil }
+        control.bind([LeaseBinding(address, hardware, until: .distantFuture)])
+        return address
+    }
+
     /// Removes the reservation of a client. Returns whether there was one.
     package func removeReservation(of hardware: MACAddress) -> Bool { server.removeReservation(of: hardware) }
 

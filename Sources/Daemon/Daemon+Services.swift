@@ -82,7 +82,7 @@ extension Daemon {
         self.router = service
         let isRouter = contents.isRouter
         // Guests may have static routes.
-        if isRouter || configuration.egress.deniesPrivate {
+        if isRouter || configuration.egress.deniesPrivate || names != nil {
             nat64?.stop()
             nat64 = NAT64Discovery(loop: loop, logger: logger) { [unowned self] in
                 uplink?.hasEgressIPv6 ?? false
@@ -139,6 +139,20 @@ extension Daemon {
             networkControl?.publish(.conflict, [("message", .string(text))])
         }
         return service
+    }
+
+    /// Reserves an address for a guest that has no DHCP client.
+    /// - Throws: `unavailable` if this process gives no addresses, or all are taken.
+    func assignAddress(to hardware: MACAddress) throws(ExitError) -> GuestAddress {
+        guard let service = addressService, service.activity != .yielding else {
+            throw ExitError(
+                .unavailable, "another DHCP server gives the addresses; leave out configure and use a DHCP client")
+        }
+        let dhcp = service.configuration
+        guard let address = service.reserveFreeAddress(for: hardware) else {
+            throw ExitError(.unavailable, "all addresses of \(dhcp.network) are taken; choose a larger --vmnet-mask")
+        }
+        return GuestAddress(address, prefixLength: dhcp.network.prefixLength, gateway: dhcp.router)
     }
 
     /// Makes the service that answers guests' DNS queries: with guests' names, else with the host's resolvers.

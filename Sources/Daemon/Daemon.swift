@@ -186,6 +186,9 @@ package final class Daemon {
         startEgressLog()
         addressService?.start()
         router?.start()
+        try listeners?.configureNamespaces { [unowned self] (hardware) throws(ExitError) in
+            try assignAddress(to: hardware)
+        }
         trafficReport = configuration.statsInterval.map {
             TrafficReport(interval: .seconds(Int64($0)), loop: loop, control: control, logger: logger) {
                 [unowned self] in uplink?.port

@@ -20,7 +20,8 @@ extension Capabilities {
             hasConsole = own.console != nil
         }
         let listeners = configuration.listeners
-        let hasListeners = !listeners.paths.isEmpty || !listeners.activated.isEmpty
+        let hasListeners =
+            !listeners.paths.isEmpty || !listeners.activated.isEmpty || !listeners.namespaces.isEmpty
         // Sockets of guests that run as other users, which only those users can open; sockets in directories of other
         // users; the database of Open vSwitch, which may be closed to root's group.
         if servesDirectory || joins || hasConsole || hasListeners || configuration.pidfile != nil

@@ -52,4 +52,11 @@ package enum Errno {
     package static var hostDown: Int32 { EHOSTDOWN }
     package static var familyNotSupported: Int32 { EAFNOSUPPORT }
     package static var badMessage: Int32 { EBADMSG }
+    #if os(Linux)
+        /// The interface of a TAP's descriptor was removed.
+        package static var interfaceRemoved: Int32 { EBADFD }
+    #else
+        /// The same elsewhere.
+        package static var interfaceRemoved: Int32 { ENXIO }
+    #endif
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 import CPlatform
+import Wire
 
-/// Network namespaces other than this process's (Linux, network_namespaces(7)).
-package enum ForeignNamespace {
+/// A network namespace other than this process's (Linux, network_namespaces(7)).
+package final class ForeignNamespace: Sendable {
     /// Why a namespace cannot be used.
     package enum Refusal: Error {
         /// It is this process's.
@@ -11,8 +12,6 @@ package enum ForeignNamespace {
         case different
         /// Its file cannot be opened.
         case closed(SystemError)
-        /// The interface cannot be created.
-        case interface(SystemError)
     }
 
     /// Whether this system has network namespaces.
@@ -26,30 +25,44 @@ package enum ForeignNamespace {
         return isNumber ? "/proc/\(text)/ns/net" : "/run/netns/\(text)"
     }
 
-    /// Creates a TAP in a namespace, and brings it up. The kernel removes it with its descriptor.
-    /// - Parameters:
-    ///   - path: the file of the namespace, which is opened with the rights of the user that called sudo.
-    ///   - mtu: in bytes.
-    package static func makeTAP(in path: String, named name: String, mtu: Int) throws(Refusal) -> Descriptor {
-        let file: Descriptor
+    private let file: Descriptor
+    /// The file's metadata, by which its path is compared later.
+    package let status: FileStatus
+
+    /// Opens the file of a namespace.
+    package init(_ path: String) throws(Refusal) {
         do throws(SystemError) {
-            file = try Files.openForCaller(path)
+            file = Descriptor(adopting: try SystemError.check(unsafe platform_namespace_open(path), "open", path))
+            status = try file.status()
         } catch {
-            throw .closed(error)
+            throw error.code == Errno.invalid ? .different : .closed(error)
         }
-        switch platform_namespace_is_other(file.raw) {
-        case 1: break
-        case 0: throw .own
-        default: throw .different
-        }
-        do throws(SystemError) {
-            let tap = Descriptor(
-                adopting: try SystemError.check(
-                    unsafe platform_namespace_tap(file.raw, name, UInt32(mtu)), "create the TAP", name))
-            _ = try NetworkInterfaces.adoptTAP(tap)
-            return tap
-        } catch {
-            throw .interface(error)
-        }
+        guard platform_namespace_is_other(file.raw) == 1 else { throw .own }
+    }
+
+    /// A descriptor that is readable when a process has ended; nil if there is no such process.
+    package static func handle(of process: Int32) -> Descriptor? {
+        let raw = platform_process_handle(process)
+        return raw < 0 ? nil : Descriptor(adopting: raw)
+    }
+
+    /// Creates a TAP in it, and brings it up. The kernel removes it with its descriptor.
+    /// - Parameter mtu: in bytes.
+    package func makeTAP(named name: String, hardware: MACAddress, mtu: Int) throws(SystemError) -> Descriptor {
+        let bytes = hardware.bytes
+        return Descriptor(
+            adopting: try SystemError.check(
+                unsafe bytes.withUnsafeBufferPointer {
+                    unsafe platform_namespace_tap(file.raw, name, $0.baseAddress, UInt32(mtu))
+                }, "create the TAP", name))
+    }
+
+    /// Gives an interface in it an address, and adds a default route if there is a gateway.
+    package func configure(
+        _ name: String, address: IPv4Address, prefixLength: Int, gateway: IPv4Address?
+    ) throws(SystemError) {
+        try SystemError.check(
+            unsafe platform_namespace_configure(
+                file.raw, name, address.value, UInt8(prefixLength), gateway?.value ?? 0), "configure", name)
     }
 }

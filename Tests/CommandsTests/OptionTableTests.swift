@@ -55,6 +55,7 @@ private enum Expected {
         --vhost-user-fd FD3                         | +++++ | +++ | +++++++++ |
         --fd FD2                                    | +++++ | +++ | +++++++++ |
         --netns 1                                   | +++++ | +++ | +++++++++ |
+        --netns 1,configure                         | ++++- | ++- | +++++++++ |
         --idle-exit 9                               | +++++ | +++ | --+++++-- |
         --socket-group 0                            | +++++ | +++ | ---++++-- |
         --vmnet-interface e1                        | ++-+- | --+ | +++++++++ | --vmnet-mode bridged

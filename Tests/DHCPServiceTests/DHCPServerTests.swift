@@ -51,6 +51,22 @@ private let second = TimeAmount.seconds(1)
         #expect(harness.lease(mac(8), identifier: [255, 1, 2, 3]) == ip(200))
     }
 
+    @Test func guestThatDoesNotAskHasAddressOfItself() {
+        var harness = DHCPHarness(last: 5, reservations: [AddressReservation(hardware: mac(9), address: ip(2))])
+        #expect(harness.lease(mac(1)) == ip(3))
+        func reserve(_ hardware: MACAddress) -> IPv4Address? {
+            harness.server.reserveFreeAddress(for: hardware, now: harness.now)
+        }
+        #expect(reserve(mac(7)) == ip(4) && reserve(mac(7)) == ip(4) && reserve(mac(9)) == ip(2))
+        // The address that it had.
+        #expect(harness.lease(mac(2)) == ip(5))
+        #expect(reserve(mac(2)) == ip(5))
+        #expect(harness.lease(mac(3)) == nil && reserve(mac(8)) == nil)
+        // A lease ends.
+        _ = harness.wait(.seconds(100_000))
+        #expect(reserve(mac(8)) == ip(3))
+    }
+
     @Test func reservedAddressIsNotAssignedToAnother() {
         var harness = DHCPHarness(last: 4, reservations: [AddressReservation(hardware: mac(7), address: ip(3))])
         #expect(harness.lease(mac(1)) == ip(2))

@@ -89,13 +89,28 @@ int platform_tap_adopt(int fd, char name[16], uint32_t *offloads) {
     return -ENOTSUP;
 }
 
+int platform_namespace_open(const char *path) {
+    (void)path;
+    return -ENOTSUP;
+}
+
 int platform_namespace_is_other(int fd) {
     (void)fd;
     return -ENOTSUP;
 }
 
-int platform_namespace_tap(int fd, const char *name, uint32_t mtu) {
-    (void)fd, (void)name, (void)mtu;
+int platform_process_handle(int32_t process) {
+    (void)process;
+    return -ENOTSUP;
+}
+
+int platform_namespace_tap(int fd, const char *name, const uint8_t hardware[6], uint32_t mtu) {
+    (void)fd, (void)name, (void)hardware, (void)mtu;
+    return -ENOTSUP;
+}
+
+int platform_namespace_configure(int fd, const char *name, uint32_t address, uint8_t prefix_length, uint32_t gateway) {
+    (void)fd, (void)name, (void)address, (void)prefix_length, (void)gateway;
     return -ENOTSUP;
 }
 

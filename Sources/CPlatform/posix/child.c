@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Descriptors that a child process opens with another identity. It makes only system calls, because it is forked
-// without exec.
+// What a child process does with another identity. It makes only system calls, because it is forked without exec.
 #include "child.h"
 #include "CPlatform.h"
 
@@ -11,6 +10,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <sys/prctl.h>
+#endif
 
 static int send_descriptor(int socket, int descriptor) {
     char byte = 0;
@@ -30,27 +32,36 @@ static int send_descriptor(int socket, int descriptor) {
     return sendmsg(socket, &message, 0) < 0 ? -errno : 0;
 }
 
-int child_descriptor(int (*open_it)(const void *), const void *context) {
-    int ends[2], error = 0, outcome = 0;
+/// Runs `work` in a child process. With a socket, the child sends it the descriptor that `work` returns.
+static int run(int (*work)(const void *), const void *context, int socket) {
+    int outcome = 0;
+    pid_t child = fork();
+    if (child < 0) return -errno;
+    if (child == 0) {
+#if defined(__linux__)
+        // No process may read the memory of this one through the child, whatever identity that takes.
+        prctl(PR_SET_DUMPABLE, 0);
+#endif
+        int result = work(context);
+        if (result >= 0 && socket >= 0) result = send_descriptor(socket, result);
+        _exit(result >= 0 ? 0 : -result < 256 ? -result : EACCES);
+    }
+    while (waitpid(child, &outcome, 0) < 0 && errno == EINTR) {}
+    return WIFEXITED(outcome) ? -WEXITSTATUS(outcome) : -EIO;
+}
+
+int child_result(int (*work)(const void *), const void *context) { return run(work, context, -1); }
+
+int child_descriptor(int (*work)(const void *), const void *context) {
+    int ends[2];
     if (socketpair(AF_UNIX, SOCK_DGRAM, 0, ends) < 0) return -errno;
     fcntl(ends[0], F_SETFD, FD_CLOEXEC);
     fcntl(ends[1], F_SETFD, FD_CLOEXEC);
-    pid_t child = fork();
-    if (child == 0) {
-        int file = open_it(context);
-        if (file >= 0) file = send_descriptor(ends[1], file);
-        _exit(file == 0 ? 0 : -file > 0 && -file < 256 ? -file : EACCES);
-    }
-    if (child < 0) error = -errno;
-    if (child > 0) {
-        while (waitpid(child, &outcome, 0) < 0 && errno == EINTR) {}
-        error = WIFEXITED(outcome) && WEXITSTATUS(outcome) == 0 ? platform_receive_descriptor(ends[0])
-            : WIFEXITED(outcome)                                ? -WEXITSTATUS(outcome)
-                                                                : -EACCES;
-    }
+    int result = run(work, context, ends[1]);
+    if (result == 0) result = platform_receive_descriptor(ends[0]);
     close(ends[0]);
     close(ends[1]);
-    return error;
+    return result;
 }
 
 struct opening {

@@ -2,8 +2,10 @@
 #ifndef CHILD_H
 #define CHILD_H
 
-/// Has a child process call `open_it`, which changes what the process may do, and receives the descriptor that it
-/// returns. Returns the descriptor, or the negative errno that `open_it` has returned.
-int child_descriptor(int (*open_it)(const void *), const void *context);
+/// Has a child process call `work`, which changes what the process may do, and returns a negative errno if it fails.
+/// Returns 0 or that errno.
+int child_result(int (*work)(const void *), const void *context);
+/// The same with a descriptor that `work` returns. Returns the descriptor as one of this process.
+int child_descriptor(int (*work)(const void *), const void *context);
 
 #endif

@@ -178,6 +178,15 @@ package struct DHCPServer: Sendable {
         table.reserve(reservation)
     }
 
+    /// Reserves an address for a client that will not ask for one. Nil if all are taken.
+    package mutating func reserveFreeAddress(for hardware: MACAddress, now: Instant) -> IPv4Address? {
+        guard let address = table.freeAddress(for: hardware, now: now) else { return nil }
+        if !table.isReserved(address, for: hardware) {
+            reserve(AddressReservation(hardware: hardware, address: address))
+        }
+        return address
+    }
+
     /// Removes the reservation of a client. Returns whether there was one.
     package mutating func removeReservation(of hardware: MACAddress) -> Bool {
         let before = configuration.reservations.count

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
+import Timing
 import Wire
 
 // Reservations that change while the server runs.
@@ -20,5 +21,20 @@ extension LeaseTable {
         reservedFor[address] = nil
         reservedInPool = reservedFor.keys.count { isInPool($0) }
         if isInPool(address), entries[address] == nil, address < firstUnused { firstUnused = address }
+    }
+
+    /// An address of the pool for a client that will not ask for it: its reserved one, the one that it had, or one that
+    /// is free. Nil if all are taken.
+    func freeAddress(for hardware: MACAddress, now: Instant) -> IPv4Address? {
+        if let reserved = reservations[hardware] { return reserved }
+        func isFree(_ address: IPv4Address) -> Bool {
+            guard reservedFor[address] == nil else { return false }
+            guard let entry = entries[address] else { return true }
+            return entry.lease.map { $0.hardware == hardware || $0.expires <= now } != false
+                && entry.offerEnds <= now && entry.quarantineEnds <= now
+        }
+        if let before = leases.first(where: { $0.hardware == hardware })?.address, isFree(before) { return before }
+        if firstUnused <= last { return firstUnused }
+        return (first.value...last.value).lazy.map { IPv4Address($0) }.first(where: isFree)
     }
 }

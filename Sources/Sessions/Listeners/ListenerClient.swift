@@ -15,7 +15,7 @@ package struct ListenerClient {
     /// The system does not report that the client has closed its socket, so it is probed regularly.
     var needsProbes = false
     /// For a client that is a network namespace.
-    var namespaceFile: NamespaceFile?
+    var namespace: NamespaceFile?
     /// The name that a datagram client has bound, and its listener.
     var name: [UInt8] = []
     var listener: PortNumber?

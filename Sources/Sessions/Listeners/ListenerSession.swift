@@ -32,6 +32,8 @@ package final class ListenerSession {
     var frontEnds: [PortNumber: VhostConnection] = [:]
     /// To front ends that listen.
     var connectors: [FrontEndConnector] = []
+    /// Namespaces whose interfaces get addresses when the network has them.
+    var unconfigured: [UnconfiguredNamespace] = []
     /// The connected clients by their port.
     package private(set) var clients: [PortNumber: ListenerClient] = [:]
     var rateLimited = RateLimitedLogger()
@@ -193,7 +195,7 @@ package final class ListenerSession {
     private func probe() {
         for (port, client) in clients {
             if client.needsProbes { control.probe(port) }
-            if client.namespaceFile?.isGone == true { end(port, nil) }
+            if client.namespace?.isGone == true { end(port, nil) }
         }
         probeTimer = loop.schedule(after: ListenerSession.probeInterval) { [unowned self] in probe() }
     }
@@ -283,9 +285,13 @@ package final class ListenerSession {
             )
         case .unreachable where frontEnds[event.port] != nil:
             end(event.port, frontEnds[event.port]?.fault ?? "its rings cannot be used")
+        case .unreachable(_, Errno.ioError) where client.namespace != nil:
+            // The guest has taken its interface down. Other failures are still reported.
+            break
         case .unreachable(_, let code):
-            let hasGone = [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired]
-                .contains(code)
+            let hasGone =
+                [Errno.brokenPipe, Errno.reset, Errno.refused, Errno.notConnected, Errno.destinationRequired]
+                .contains(code) || client.namespace != nil && code == Errno.interfaceRemoved
             end(event.port, hasGone ? nil : SystemError(code: code, client.description).description)
         case .goodbye where client.needsProbes:
             // Another socket may have sent this. The probe finds out whether the client still exists.

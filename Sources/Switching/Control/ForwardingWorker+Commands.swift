@@ -83,7 +83,7 @@ extension ForwardingWorker {
     }
 
     private mutating func rearm(_ number: PortNumber) {
-        ports[number].isUnreachableReported = false
+        ports[number].reportedError = 0
         forgetPending(at: number)
         ports[number].ingress.hasReceived = false
         ports[number].ingress.isGoodbyeReported = false

@@ -209,8 +209,10 @@ extension Dispatcher {
         let isExpected =
             ports[number].kind.hasEnd && !ports[number].egress.hasEnded
             && (error == Errno.brokenPipe || error == Errno.reset)
-        let isNews = !ports[number].isUnreachableReported && !isExpected
-        if isNews { ports[number].isUnreachableReported = true }
+        // EIO: a TAP is down. It may be removed then.
+        let before = ports[number].reportedError
+        let isNews = (before == 0 || before == Errno.ioError && error != before) && !isExpected
+        if isNews { ports[number].reportedError = error }
         fabric.tablesLock.unlock()
         if isNews { control.report(.unreachable(number, error)) }
     }

@@ -62,8 +62,8 @@ struct Port: ~Copyable {
     var isSlowReceiver = false
     /// Until when senders are paused for this port; `distantPast` while none is.
     var pauseDeadline = Instant.distantPast
-    /// An `unreachable` event was reported and not yet answered.
-    var isUnreachableReported = false
+    /// The error of an `unreachable` event that was reported and not yet answered; 0 for none.
+    var reportedError: Int32 = 0
     /// Offences of its guests that were reported, a bit each, and since when (seconds).
     var reportedOffences: UInt16 = 0
     var offencesSince: UInt32 = 0

@@ -202,6 +202,8 @@ extension IntegrationTests {
             --socket-group root --vhost-user DIR/u,client % 64 --socket-group needs --stream | PATH,client
             --netns , % 64 --netns needs a namespace before the comma
             --netns 1,a/b % 64 --netns 1,a/b: 'a/b' is no name of an interface
+            --netns 1,configure --dhcp off % 64 --netns NAMESPACE,configure | only vde_vmnet's own DHCP server
+            --netns 1,configure --uplink none % 64 --netns NAMESPACE,configure | it configures the uplink
             --netns x --netns x % 64 --netns: x is given twice
             --uplink none --netns DIR/afile % 64 --netns DIR/afile: DIR/afile is not a network namespace
             --uplink none --netns /proc/self/ns/net % 64 that is the network namespace of vde_vmnet itself

@@ -52,6 +52,32 @@ extension IntegrationTests {
             #expect(try !first.attempt(["ip", "link", "show", "dev", "eth0"]).succeeded)
         }
 
+        /// Without a DHCP client: an address that no other guest gets, the same at each start.
+        @Test(arguments: ["tap", "user"])
+        func namespaceIsConfigured(uplink: String) throws {
+            let network = try TestNetwork()
+            try network.startInternet()
+            let guest = try Namespace("guest-d"), path = network.folder.file("vde")
+            // The second start finds .2 reserved, and .3 leased to the guest by VDE.
+            for first in ["192.168.105.2", "192.168.105.4"] {
+                let daemon = try VMNetDaemon(
+                    in: network.host,
+                    [
+                        "--switch", "--uplink", uplink, "--netns", "\(guest.name),net0,configure", "--state-dir",
+                        network.folder.file("state"), path,
+                    ] + (first == "192.168.105.2" ? [] : ["--dhcp-host", "52:54:00:00:00:01,192.168.105.2"]),
+                    folder: network.folder)
+                #expect(try guest.run("ip", "-o", "-4", "addr", "show", "dev", "net0").contains("\(first)/24"))
+                #expect(try guest.fetch(TestNetwork.internetAddress) == "Hello from the Internet")
+                let plug = try PlugGuest("plug", path: path, folder: network.folder)
+                let other = try #require(try plug.lease()["ip"])
+                #expect(other != first)
+                #expect(try plug.namespace.pings(first))
+                plug.stop()
+                #expect(try daemon.stop() == .exited(0))
+            }
+        }
+
         /// A namespace in a user namespace of a user without privilege, which ends with its process.
         @Test func namespaceOfPlainUserIsGuestUntilItEnds() throws {
             let network = try TestNetwork()
@@ -67,12 +93,14 @@ extension IntegrationTests {
                 unshare --user --map-root-user --net sh -c 'echo came >/run/daemon/came; read go </run/daemon/go' &
                 guest=$!
                 read came </run/daemon/came
-                "$1" --uplink user --netns $guest --name mine >/run/daemon/log 2>&1 &
+                "$1" --uplink user --netns $guest,configure --name mine >/run/daemon/log 2>&1 &
                 daemon=$!
                 count=0
                 until grep -q "ready: " /run/daemon/log || [ $count -ge 400 ]; do sleep 0.05; count=$((count + 1)); done
                 enter="nsenter --preserve-credentials --user --net --target $guest"
-                $enter ip addr add 192.168.105.7/24 dev eth0
+                $enter ip -o -4 addr show dev eth0 | grep -o "192.168.105.2/24"
+                $enter ip route show default
+                $enter ip link show dev lo | grep -o "LOOPBACK,UP"
                 $enter ping -c 1 -W 5 192.168.105.1 >/dev/null && echo "the gateway answers"
                 "$1" port list --network mine | grep -c "netns $guest (eth0)"
                 "$1" --uplink user --netns $guest --name other 2>&1 | grep -c "an interface eth0 exists there; choose"
@@ -85,8 +113,42 @@ extension IntegrationTests {
                 """
             let result = try network.host.attempt(["unshare", "-m", "sh", "-c", script, TestHost.product("vde_vmnet")])
             #expect(
-                result.output == "the gateway answers\n1\n1\nanother user's: 77\nended: 0\n",
+                result.output == """
+                    192.168.105.2/24
+                    default via 192.168.105.1 dev eth0 
+                    LOOPBACK,UP
+                    the gateway answers
+                    1
+                    1
+                    another user's: 77
+                    ended: 0
+
+                    """,
                 "\(result.output)\(result.error)")
+        }
+
+        /// A guest changes its interface, while frames come for it, and removes it.
+        @Test func interfaceMayBeDownAndEndsWhenItIsRemoved() throws {
+            let network = try TestNetwork()
+            let guest = try Namespace("guest-e"), path = network.folder.file("vde")
+            let daemon = try VMNetDaemon(
+                in: network.host,
+                [
+                    "--switch", "--uplink", "user", "--netns", "\(guest.name),configure", "--state-dir",
+                    network.folder.file("state"), path,
+                ], folder: network.folder, level: "debug")
+            #expect(try guest.pings("192.168.105.1"))
+            try guest.ip("link", "set", "eth0", "down")
+            // Its broadcasts go to all guests.
+            let plug = try PlugGuest("plug", path: path, folder: network.folder)
+            try plug.lease()
+            #expect(try plug.namespace.pings("192.168.105.1"))
+            try guest.ip("link", "set", "eth0", "up")
+            #expect(try guest.pings("192.168.105.1"))
+            try guest.ip("link", "del", "eth0")
+            try daemon.program.wait(for: "netns \(guest.name) (eth0) has left")
+            #expect(try plug.namespace.pings("192.168.105.1"))
+            #expect(try daemon.stop() == .exited(0))
         }
 
         /// Other guests stay when the name of a namespace is removed.
