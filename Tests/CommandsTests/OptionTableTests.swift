@@ -130,6 +130,7 @@ private enum Expected {
         ("--lease-time", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--no-router", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--boot", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
+        ("--netns 1,configure", ["--dhcp off", "--dhcp system", "--vmnet-disable-dhcp"]),
         ("--domain lab.example", ["--egress deny"]),
         ("--host-dns", ["--egress deny", "--domain off"]),
         ("--dns", ["--egress deny"]),
