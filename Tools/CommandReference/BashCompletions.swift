@@ -17,8 +17,17 @@ enum BashCompletions {
 
             # Proposes what a command prints, a line each.
             _\(name)_propose() {
-                local IFS=$'\\n'
-                COMPREPLY+=($(compgen "$@" -- "$cur"))
+                local line
+                while IFS= read -r line; do COMPREPLY+=("$line"); done < <(compgen "$@" -- "$cur")
+            }
+
+            # Proposes the lines of its input. A network of another user may have written them: the shell expands none,
+            # and those with characters that it would expand later are left out.
+            _\(name)_lines() {
+                local line
+                while IFS= read -r line; do
+                    if [[ $line == "$cur"* && $line != *[^][A-Za-z0-9._:/,@+*%=-]* ]]; then COMPREPLY+=("$line"); fi
+                done
             }
 
             # Proposes paths; the first argument is compgen's option for the kind.
@@ -145,7 +154,7 @@ enum BashCompletions {
         case .list(let values)?: "_\(name)_propose -W $'\(values.joined(separator: "\\n"))'"
         case .file?: "_\(name)_paths -f"
         case .directory?: "_\(name)_paths -d"
-        case .shellCommand(let command)?: "_\(name)_propose -W \"$(\(command))\""
+        case .shellCommand(let command)?: "_\(name)_lines < <(\(command))"
         case .custom?, .customAsync?, .customDeprecated?, nil: nil
         }
     }

@@ -155,6 +155,21 @@ extension IntegrationTests {
             try expect("vde_vmnet client /tmp/socket chmo", ["chmod"], in: fixture)
         }
 
+        /// A network of another user may print anything. No shell runs it.
+        @Test func hostileValuesAreNotExpanded() throws {
+            let fixture = try ReferenceFixture()
+            let command = fixture.folder.file("bin/vde_vmnet"), mark = fixture.folder.file("mark")
+            try Files.replace(
+                fixture.folder.file("bin/values"),
+                Array("ADDRESS\n$(touch${IFS}\(mark)) - -\n`touch${IFS}\(mark)` - -\n192.168.105.2 - -\n".utf8))
+            try Files.remove(command)
+            try Files.replace(command, Array("#!/bin/sh\ncat \"${0%/*}/values\"\n".utf8), mode: 0o755)
+            for line in ["lease release ", "publish remove "] {
+                try expect("vde_vmnet " + line, ["192.168.105.2"], without: ["ADDRESS"], in: fixture)
+            }
+            #expect(!Files.exists(mark))
+        }
+
         /// What the program prints of a network that runs.
         @Test func valuesOfRunningNetworkAreProposed() throws {
             let mac = "52:54:00:00:00:01"
