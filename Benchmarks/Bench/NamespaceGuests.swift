@@ -20,7 +20,7 @@ struct NamespaceGuests {
             try guest.ip("addr", "add", "192.168.105.\(100 + number)/24", "dev", "eth0")
             try guest.ip("route", "add", "default", "via", "192.168.105.1")
             try eventually("the network of a guest") {
-                try guest.attempt(["ping", "-c", "1", "-W", "1", TestNetwork.internetAddress]).succeeded
+                try guest.attempt(["ping", "-c", "1", "-W", "1", "192.168.105.1"]).succeeded
             }
         }
     }
