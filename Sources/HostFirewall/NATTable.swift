@@ -157,6 +157,12 @@ package struct NATTable: Equatable, Sendable {
     /// The published ports whose guest is known.
     private var routed: [PublishedPort] { published.filter(\.hasGuestAddress) }
 
+    /// Matches packets from or to the guests' networks of both versions.
+    /// - Parameter field: `saddr` or `daddr`.
+    private func guests(_ field: String) -> [String] {
+        ["ip \(field) \(network)"] + (network6.map { ["ip6 \(field) \($0)"] } ?? [])
+    }
+
     private var closedRules: String { "    \(inward) drop\n    \(outward) drop\n" }
 
     /// Every packet in the original direction of its connection is checked, established or not: a connection that is
@@ -167,14 +173,10 @@ package struct NATTable: Equatable, Sendable {
         rules += [inward, outward].map { "\($0) tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu" }
         rules += [inward, outward].flatMap(resetRules)
         // Conntrack calls packets without a connection invalid, such as a late RST. NAT leaves their source alone.
-        rules += (["ip saddr \(network)"] + (network6.map { ["ip6 saddr \($0)"] } ?? [])).map {
-            "\(inward) \($0) ct state invalid drop"
-        }
+        rules += guests("saddr").map { "\(inward) \($0) ct state invalid drop" }
         // Guests reach each other on their link. Through the host, a guest could have it look for any number of
         // addresses that no guest has, until its table of neighbours is full (RFC 6583).
-        rules += (["ip daddr \(network)"] + (network6.map { ["ip6 daddr \($0)"] } ?? [])).map {
-            "\(inward) \(outward) \($0) ct status & dnat == 0 drop"
-        }
+        rules += guests("daddr").map { "\(inward) \(outward) \($0) ct status & dnat == 0 drop" }
         rules.append("\(inward) ip saddr != \(network) drop")
         if isIsolating || egress.isDenying || egress.deniesPrivate {
             // Guests may use published ports, like every client that reaches the host.
