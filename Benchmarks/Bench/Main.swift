@@ -39,8 +39,7 @@ struct Bench {
         }
         let all = [
             "frames", "costs", "control", "names", "streams", "ipv6", "guests", "vhost", "user", "namespaces",
-            "datagrams",
-            "life", "dhcp", "stalled", "listeners", "vmnet", "micro",
+            "datagrams", "life", "dhcp", "stalled", "listeners", "vmnet", "micro",
         ]
         if let unknown = arguments.first(where: { !all.contains($0) }) {
             StandardOutput.writeError(

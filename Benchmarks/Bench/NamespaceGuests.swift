@@ -25,41 +25,38 @@ struct NamespaceGuests {
         }
     }
 
-    /// A guest of slirp4netns; nil if there is none on this system.
-    static func slirp4netns(
-        _ network: TestNetwork, mtu: Int, _ report: Report
-    ) throws -> (guest: Namespace, program: BackgroundProgram)? {
-        guard Files.exists("/usr/bin/slirp4netns") else {
-            report.note("no slirp4netns on this system")
-            return nil
-        }
-        let guest = try Namespace("bench-slirp")
-        let program = try network.host.start([
-            "slirp4netns", "--configure", "--mtu=\(mtu)", "--netns-type=path", "/run/netns/\(guest.name)", "tap0",
-        ])
-        try eventually("slirp4netns: \(program.output)") {
-            try guest.attempt(["ip", "-o", "addr", "show", "dev", "tap0"]).output.contains("10.0.2.100")
-        }
-        return (guest, program)
+    /// A guest of another program, and the program; nil if there is none on this system.
+    typealias Other = (guest: Namespace, program: BackgroundProgram)
+
+    static func slirp4netns(_ network: TestNetwork, mtu: Int, _ report: Report) throws -> Other? {
+        try start(
+            "slirp4netns", ["--configure", "--mtu=\(mtu)", "--netns-type=path"], card: ["tap0"], network, report
+        ) { try $0.attempt(["ip", "-o", "addr", "show", "dev", "tap0"]).output.contains("10.0.2.100") }
     }
 
-    /// A guest of pasta; nil if there is none on this system.
-    static func pasta(
-        _ network: TestNetwork, mtu: Int, _ report: Report
-    ) throws -> (guest: Namespace, program: BackgroundProgram)? {
-        guard Files.exists("/usr/bin/pasta") else {
-            report.note("no pasta on this system")
+    /// The server is at the gateway's address, which would be the host's loopback without `--no-map-gw`.
+    static func pasta(_ network: TestNetwork, mtu: Int, _ report: Report) throws -> Other? {
+        let options = ["-f", "-q", "--config-net", "--no-map-gw", "--runas", "0", "--mtu", "\(mtu)", "--netns"]
+        return try start("pasta", options, network, report) {
+            try $0.attempt(["ip", "-4", "route", "show", "default"]).output.contains("via")
+        }
+    }
+
+    /// - Parameters:
+    ///   - options: what precedes the path of the guest's namespace.
+    ///   - card: what follows it.
+    ///   - isReady: whether the guest has its network.
+    private static func start(
+        _ name: String, _ options: [String], card: [String] = [], _ network: TestNetwork, _ report: Report,
+        isReady: (Namespace) throws -> Bool
+    ) throws -> Other? {
+        guard Files.exists("/usr/bin/" + name) else {
+            report.note("no \(name) on this system")
             return nil
         }
-        let guest = try Namespace("bench-pasta")
-        // The server is at the gateway's address, which would be the host's loopback otherwise.
-        let program = try network.host.start([
-            "pasta", "-f", "-q", "--config-net", "--no-map-gw", "--runas", "0", "--mtu", "\(mtu)", "--netns",
-            "/run/netns/\(guest.name)",
-        ])
-        try eventually("pasta: \(program.output)") {
-            try guest.attempt(["ip", "-4", "route", "show", "default"]).output.contains("via")
-        }
+        let guest = try Namespace("bench-" + name)
+        let program = try network.host.start([name] + options + ["/run/netns/" + guest.name] + card)
+        try eventually("\(name): \(program.output)") { try isReady(guest) }
         return (guest, program)
     }
 }

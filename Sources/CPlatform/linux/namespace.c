@@ -32,9 +32,9 @@ int platform_namespace_open(const char *path) {
     struct statfs system;
     char link[32];
     snprintf(link, sizeof link, "/proc/self/fd/%d", place);
-    int isNamespace = fstatfs(place, &system) == 0 && (unsigned long)system.f_type == NSFS_MAGIC;
-    int fd = isNamespace ? open(link, O_RDONLY | O_CLOEXEC) : -1;
-    int error = isNamespace ? -errno : -EINVAL;
+    int is_namespace = fstatfs(place, &system) == 0 && (unsigned long)system.f_type == NSFS_MAGIC;
+    int fd = is_namespace ? open(link, O_RDONLY | O_CLOEXEC) : -1;
+    int error = is_namespace ? -errno : -EINVAL;
     close(place);
     if (fd < 0) return error;
     if (ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWNET) return fd;
