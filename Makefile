@@ -13,7 +13,8 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 # Only what needs it is run as root.
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: all install uninstall sign install-macos install-compat test prove format lint gate coverage demo demo-mac
+.PHONY: all install uninstall sign install-macos install-compat uninstall-compat test prove format lint gate coverage
+.PHONY: demo demo-mac
 .PHONY: bench bench-quick bench-tools clean check-swift
 .PHONY: reference install-units deb prove-deb prove-frames dist dist-twice commit check-places
 
@@ -24,19 +25,19 @@ all: check-swift commit
 # ---- Manual pages, completions, installation and the Debian package ----
 
 SYSTEM := $(shell uname -s)
-# Dates of pages and packages: of the last commit, if nothing else is given (reproducible-builds.org).
-SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || date +%s)
+# Dates of pages and packages: of the commit, if nothing else is given (reproducible-builds.org); now without one.
+SOURCE_DATE_EPOCH ?= $(shell ci/build-commit --time | grep -vx 0 || date +%s)
 export SOURCE_DATE_EPOCH
 REFERENCE = .build/reference
 SHARE = $(DESTDIR)$(PREFIX)/share
 DOCDIR ?= $(PREFIX)/share/doc/vde_vmnet
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
 UNITDIR ?= $(PREFIX)/lib/systemd/system
-# Not empty if PREFIX lies in the user's home directory. HOME may be unset, or end in /.
+# Not empty if PREFIX is the user's home directory or lies in it. HOME may be unset, or end in /.
 OWN_HOME := $(patsubst %/,%,$(HOME))
-IS_OWN = $(if $(OWN_HOME),$(filter $(OWN_HOME)/%,$(PREFIX)))
+IS_OWN = $(if $(OWN_HOME),$(filter $(OWN_HOME) $(OWN_HOME)/%,$(PREFIX)))
 # systemd looks for a user's own units below ~/.local/share.
-USERUNITDIR ?= $(PREFIX)/$(if $(IS_OWN),share,lib)/systemd/user
+USERUNITDIR ?= $(if $(IS_OWN),$(OWN_HOME)/.local/share,$(PREFIX)/lib)/systemd/user
 COMPATPREFIX ?= /opt/socket_vmnet
 DIST ?= dist
 # Recipes name these paths without quotes: check-places refuses those that would not stay whole.
@@ -47,6 +48,8 @@ check-places:
 
 # README and what it and docs/ lead to, so that the links of the installed documents lead somewhere.
 DOCUMENTS = README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples
+# Their files, one a line. Not those that an editor left between them, where Git knows the difference.
+LIST_DOCUMENTS = { git ls-files -- $(DOCUMENTS) 2>/dev/null | grep . || find $(DOCUMENTS) -type f; }
 
 # Manual pages and completions, from what the program itself prints about its options.
 PROGRAM ?= $(BIN)/vde_vmnet
@@ -62,11 +65,20 @@ CHECK_WRITABLE = place=$(DESTDIR)$(PREFIX)/bin; \
   [ -w "$$place" ] || { echo "make: this user may not write to $$place. Nothing was changed." \
   "Use sudo, or a place of yours: PREFIX=\$$HOME/.local" >&2; exit 1; }
 
+# A program is moved over the one that is there: into a directory, it would be moved without a word.
+CHECK_NO_DIRECTORY = [ ! -d $(1) ] || { echo "make: $(1) is a directory, where the program belongs. Nothing was" \
+  "changed. Move it away, and type this again." >&2; exit 1; }
+
+# Installs the template $(1) as $(2). A link in its place is replaced, not followed: that of a masked unit leads to
+# /dev/null.
+INSTALL_TEMPLATE = sed 's|@PREFIX@|$(PREFIX)|g' '$(1)' | install -T -m 644 /dev/stdin '$(2)'
+
 # Installs what `make` has built: typed with sudo, this must not build as root. The program is put in place in one step,
 # so that a full disk does not damage the one that is there.
 install: check-places
 	@[ -x $(BIN)/vde_vmnet ] && [ -d $(REFERENCE)/man ] || { echo "Nothing is built yet. Type: make"; exit 1; }
 	@$(CHECK_WRITABLE)
+	@$(call CHECK_NO_DIRECTORY,$(DESTDIR)$(PREFIX)/bin/vde_vmnet)
 	install -d $(DESTDIR)$(PREFIX)/bin $(SHARE)/man/man1 $(SHARE)/man/man7 $(SHARE)/bash-completion/completions \
 	  $(DESTDIR)$(ZSHDIR) $(SHARE)/fish/vendor_completions.d $(DESTDIR)$(DOCDIR)
 	install -m 755 -s $(BIN)/vde_vmnet $(DESTDIR)$(PREFIX)/bin/vde_vmnet.new && \
@@ -78,33 +90,28 @@ install: check-places
 	install -m 644 $(REFERENCE)/zsh/_vde_vmnet $(DESTDIR)$(ZSHDIR)/_vde_vmnet
 	install -m 644 $(REFERENCE)/fish/vde_vmnet.fish $(SHARE)/fish/vendor_completions.d/vde_vmnet.fish
 	install -m 644 LICENSE $(DESTDIR)$(DOCDIR)
-	@find $(DOCUMENTS) -type f | while read -r file; do \
+	@$(LIST_DOCUMENTS) | while read -r file; do \
 	  mode=644; [ ! -x "$$file" ] || mode=755; \
 	  install -d "$(DESTDIR)$(DOCDIR)/$$(dirname "$$file")" && \
 	  install -m $$mode "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
 	@[ $(SYSTEM) != Linux ] || $(MAKE) --no-print-directory install-units
 	@echo "Installed: $(DESTDIR)$(PREFIX)/bin/vde_vmnet, and man vde_vmnet. A network starts with:" \
-	  "sudo vde_vmnet --switch /tmp/vde"
+	  "$(if $(IS_OWN),$(PREFIX)/bin/vde_vmnet,sudo vde_vmnet) --switch /tmp/vde"
 
 # A system's units, and examples for them and for sudo, make sense below a prefix of root only.
 install-units: check-places
 	install -d $(DESTDIR)$(USERUNITDIR)
-	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/user/vde_vmnet@.service.in' \
-	  >'$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service'
-	chmod 644 '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service'
+	$(call INSTALL_TEMPLATE,packaging/systemd/user/vde_vmnet@.service.in,$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service)
 	install -m 644 'packaging/systemd/user/vde_vmnet@.socket' $(DESTDIR)$(USERUNITDIR)
 ifeq ($(IS_OWN),)
 	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
-	sed 's|@PREFIX@|$(PREFIX)|' 'packaging/systemd/system/vde_vmnet@.service.in' \
-	  >'$(DESTDIR)$(UNITDIR)/vde_vmnet@.service'
-	chmod 644 '$(DESTDIR)$(UNITDIR)/vde_vmnet@.service'
+	$(call INSTALL_TEMPLATE,packaging/systemd/system/vde_vmnet@.service.in,$(DESTDIR)$(UNITDIR)/vde_vmnet@.service)
 	install -m 644 'packaging/systemd/system/vde_vmnet@.socket' $(DESTDIR)$(UNITDIR)
 	install -m 644 packaging/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/vde_vmnet.conf
 	install -m 644 packaging/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/vde_vmnet.conf
 	install -d $(DESTDIR)$(DOCDIR)/examples
 	install -m 644 packaging/linux/lab.conf $(DESTDIR)$(DOCDIR)/examples/lab.conf
-	sed 's|@PREFIX@|$(PREFIX)|g' packaging/linux/sudoers.in >$(DESTDIR)$(DOCDIR)/examples/sudoers
-	chmod 644 $(DESTDIR)$(DOCDIR)/examples/sudoers
+	$(call INSTALL_TEMPLATE,packaging/linux/sudoers.in,$(DESTDIR)$(DOCDIR)/examples/sudoers)
 endif
 
 # Of the documents, what `make install` has made. Directories that have other files stay.
@@ -118,7 +125,7 @@ uninstall: check-places
 	rm -f '$(DESTDIR)$(UNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(UNITDIR)/vde_vmnet@.socket' \
 	  '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.service' '$(DESTDIR)$(USERUNITDIR)/vde_vmnet@.socket'
 	cd $(DESTDIR)$(DOCDIR) 2>/dev/null && rm -f LICENSE BUILD examples/lab.conf examples/sudoers || :
-	@find $(DOCUMENTS) -type f | while read -r file; do rm -f "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
+	@$(LIST_DOCUMENTS) | while read -r file; do rm -f "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
 	@{ find $(DOCUMENTS) -depth -type d; echo; } | while read -r folder; do \
 	  rmdir "$(DESTDIR)$(DOCDIR)/$$folder/" 2>/dev/null || :; done
 
@@ -155,14 +162,20 @@ install-macos: check-places
 	  archive=$$(ci/macos-archive $(BIN)/vde_vmnet "$$($(BIN)/vde_vmnet --version)" "$$work") && \
 	  DESTDIR=$(DESTDIR) sh packaging/macos/install.sh --archive "$$archive"
 
+COMPAT_NAMES = socket_vmnet socket_vmnet_client
 # Under the names by which Lima, Colima and others start socket_vmnet: docs/lima.md. Lima refuses a path with a symbolic
 # link in it, or one that other users may write to: so these are files of root.
 install-compat: check-places
 	@[ -x $(BIN)/vde_vmnet ] || { echo "Nothing is built yet. Type: make"; exit 1; }
+	@$(foreach name,$(COMPAT_NAMES),$(call CHECK_NO_DIRECTORY,$(DESTDIR)$(COMPATPREFIX)/bin/$(name));)
 	install -d -m 755 $(DESTDIR)$(COMPATPREFIX) $(DESTDIR)$(COMPATPREFIX)/bin
-	for name in socket_vmnet socket_vmnet_client; do \
+	for name in $(COMPAT_NAMES); do \
 	  install -m 755 $(BIN)/vde_vmnet $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new && \
 	  mv -f $(DESTDIR)$(COMPATPREFIX)/bin/$$name.new $(DESTDIR)$(COMPATPREFIX)/bin/$$name || exit 1; done
+
+uninstall-compat: check-places
+	rm -f $(foreach name,$(COMPAT_NAMES),$(DESTDIR)$(COMPATPREFIX)/bin/$(name) $(DESTDIR)$(COMPATPREFIX)/bin/$(name).new)
+	@rmdir $(DESTDIR)$(COMPATPREFIX)/bin $(DESTDIR)$(COMPATPREFIX) 2>/dev/null || :
 
 # The tests of the targets, then the integration tests, several suites at once.
 RUN_TESTS = $(TEST_SWIFT) test --skip-build --skip IntegrationTests && \

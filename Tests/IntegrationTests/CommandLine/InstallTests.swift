@@ -43,7 +43,7 @@ extension IntegrationTests {
 
         /// Make would split the path at a space, the shell would run what follows `&`, and a relative path lies in the
         /// source.
-        @Test(arguments: ["install", "uninstall", "install-compat", "dist", "deb"])
+        @Test(arguments: ["install", "uninstall", "install-compat", "uninstall-compat", "dist", "deb"])
         func pathThatWouldNotStayWholeIsRefused(_ target: String) throws {
             let base = folder.file("my")
             try Files.makeDirectories(base)
@@ -68,17 +68,22 @@ extension IntegrationTests {
         }
 
         @Test func everythingIsInstalledAndRemoved() throws {
-            for (prefix, home) in [("/usr/local", "/root"), ("/opt/a~b@c+d", nil), ("/home/me/.local", "/home/me/")] {
-                let isOwn = home == "/home/me/"
+            for (prefix, home) in [
+                ("/usr/local", "/root"), ("/opt/a~b@c+d", nil), ("/home/me/.local", "/home/me/"),
+                ("/home/me", "/home/me"),
+            ] {
+                let isOwn = home?.hasPrefix("/home/me") == true
                 let places = ["DESTDIR=" + root, "PREFIX=" + prefix]
                 let first = try make("install", places[0], places[1], home: home)
                 #expect(first.succeeded, "\(first.error)")
+                let command = isOwn ? prefix + "/bin/vde_vmnet" : "sudo vde_vmnet"
+                #expect(first.output.hasSuffix("starts with: \(command) --switch /tmp/vde\n"), "\(first.output)")
                 let files = try shell("cd \(root) && find . -type f")
                 for file in ["bin/vde_vmnet", "share/man/man7/vde_vmnet-networks.7", "share/doc/vde_vmnet/README.md"] {
                     #expect(files.contains(prefix + "/" + file))
                 }
-                let user = isOwn ? "/share/systemd/user/" : "/lib/systemd/user/"
-                let unit = try Files.read(root + prefix + user + "vde_vmnet@.service")
+                let user = isOwn ? "/home/me/.local/share/systemd/user/" : prefix + "/lib/systemd/user/"
+                let unit = try Files.read(root + user + "vde_vmnet@.service")
                 #expect(String(decoding: unit, as: UTF8.self).contains("ExecStart=\(prefix)/bin/vde_vmnet "))
                 // Only root's prefix has what concerns the system.
                 let documents = "share/doc/vde_vmnet/examples/"
@@ -99,6 +104,73 @@ extension IntegrationTests {
                 #expect(try Files.entries(Files.parent(note)) == ["note"])
                 #expect(try shell("rm -r \(root)").isEmpty)
             }
+        }
+
+        /// A link is replaced, whatever it leads to: that of a unit that was masked leads to /dev/null.
+        @Test func linksAreNotFollowed() throws {
+            let target = folder.file("target"), local = root + "/usr/local/"
+            try Files.replace(target, Array("other\n".utf8), mode: 0o600)
+            let links = [
+                "lib/systemd/system/vde_vmnet@.service", "lib/systemd/system/vde_vmnet@.socket",
+                "lib/systemd/user/vde_vmnet@.service", "share/doc/vde_vmnet/examples/sudoers",
+                "share/man/man1/vde_vmnet.1", "bin/vde_vmnet",
+            ]
+            for link in links {
+                try Files.makeDirectories(Files.parent(local + link))
+                _ = try shell("ln -s '\(target)' '\(local + link)'")
+            }
+            let result = try make("install", "DESTDIR=" + root)
+            #expect(result.succeeded, "\(result.error)")
+            #expect(Files.text(target) == "other")
+            #expect(try Files.status(target).mode == 0o600)
+            for link in links {
+                #expect(try Files.status(local + link, followLinks: false).kind == .regular, "\(link)")
+            }
+        }
+
+        /// The program would be moved into it.
+        @Test func directoryInPlaceOfProgramIsRefused() throws {
+            for (target, program) in [
+                ("install", "/usr/local/bin/vde_vmnet"),
+                ("install-compat", "/opt/socket_vmnet/bin/socket_vmnet_client"),
+            ] {
+                try Files.makeDirectories(root + program)
+                let result = try make(target, "DESTDIR=" + root)
+                #expect(result.termination == .exited(2))
+                #expect(
+                    result.error.contains(
+                        "make: \(root + program) is a directory, where the program belongs. Nothing was changed."),
+                    "\(result.error)")
+                #expect(try shell("find \(root) -type f").isEmpty)
+            }
+        }
+
+        @Test func namesOfOtherProgramAreInstalledAndRemoved() throws {
+            #expect(try make("install-compat", "DESTDIR=" + root).succeeded)
+            let bin = root + "/opt/socket_vmnet/bin"
+            #expect(try Files.entries(bin).sorted() == ["socket_vmnet", "socket_vmnet_client"])
+            try Files.replace(bin + "/other", [])
+            #expect(try make("uninstall-compat", "DESTDIR=" + root).succeeded)
+            #expect(try Files.entries(bin) == ["other"])
+            try Files.remove(bin + "/other")
+            #expect(try make("uninstall-compat", "DESTDIR=" + root).succeeded)
+            #expect(try Files.entries(root + "/opt").isEmpty)
+        }
+
+        /// What an editor leaves between the documents, such as `README.md~`.
+        @Test func filesThatGitDoesNotKnowAreNotInstalled() throws {
+            let copy = folder.file("copy")
+            _ = try shell(
+                """
+                mkdir \(copy) && cd \(TestHost.packageRoot)
+                cp -R Makefile *.md LICENSE docs examples ci packaging \(copy)
+                cd \(copy) && git init -q && git add . && touch docs/tap.md~ examples/.run.swp
+                """)
+            let result = try make("install", "-C", copy, "DESTDIR=" + root)
+            #expect(result.succeeded, "\(result.error)")
+            let documents = try shell("cd \(root)/usr/local/share/doc/vde_vmnet && find . -type f")
+            #expect(documents.contains("./docs/install.md\n") && documents.contains("./examples/qemu-root\n"))
+            #expect(!documents.contains("~") && !documents.contains(".swp"), "\(documents)")
         }
 
         /// The program that is there stays whole, and no part of the new one stays beside it.
