@@ -85,6 +85,10 @@ struct PackageLife {
         #expect(try process(of: "vde_vmnet@lab.service", debian) != old)
         try check("/run/vde/lab", debian, user: "member")
 
+        // A mode that the administrator has set stays, at each boot and upgrade.
+        try debian.shell("chmod 750 /etc/vde_vmnet && systemd-tmpfiles --create vde_vmnet.conf")
+        #expect(try debian.run("stat", "-c", "%a", "/etc/vde_vmnet").trimmed == "750")
+
         // The removal ends it, and keeps the configuration.
         try debian.run("dpkg", "--remove", "vde-vmnet")
         #expect(try debian.attempt("pidof", "vde_vmnet").output.isEmpty)
@@ -92,14 +96,32 @@ struct PackageLife {
         #expect(try debian.shell("ls /etc/vde_vmnet").contains("lab.conf"))
         #expect(try debian.attempt("test", "-e", "/usr/bin/vde_vmnet").termination == .exited(1))
 
-        // The purge leaves nothing.
+        // The purge leaves nothing of the package, and all of others: here a directory that was empty before.
+        try debian.shell("mkdir /etc/systemd/system/empty.target.wants")
         let purge = try debian.run("dpkg", "--purge", "vde-vmnet")
+        try debian.shell("rmdir /etc/systemd/system/empty.target.wants")
         let after = try debian.inventory()
         let users: Set = ["user member", "user stranger", "group member", "group stranger"]
         let left = after.subtracting(before).subtracting(users).filter { !$0.contains("/mail/") }
         #expect(left.isEmpty, "left behind: \(left.sorted()) \(purge)")
         #expect(before.subtracting(after).isEmpty, "taken away: \(before.subtracting(after).sorted())")
         #expect(try debian.run("dpkg", "--list").contains("vde-vmnet") == false)
+    }
+
+    /// A network of another installation, such as one below /usr/local, keeps its sockets, records and leases.
+    @Test func purgeLeavesNetworkOfOtherInstallation() throws {
+        let debian = try PackageLife.container()
+        try install(1, in: debian)
+        try debian.shell("cp /usr/bin/vde_vmnet /usr/local/bin/")
+        let other = try debian.start("/usr/local/bin/vde_vmnet", "--switch", "/run/vde/other", "--name", "other")
+        try other.wait(for: "vde_vmnet: ready: ")
+        let purge = try debian.run("dpkg", "--purge", "vde-vmnet")
+        #expect(purge.contains("stay, because a network still runs"), "\(purge)")
+        try check("/run/vde/other", debian)
+        #expect(try debian.run("/usr/local/bin/vde_vmnet", "list").contains("other"))
+        other.signal(Signal.interrupt)
+        #expect(try other.waitForEnd(within: 20) == .exited(0))
+        try debian.shell("rm -r /run/vde /run/vde_vmnet /var/lib/vde_vmnet /usr/local/bin/vde_vmnet; nft list tables")
     }
 
     @Test func plainUserHasNetworks() throws {

@@ -19,7 +19,7 @@ extension IntegrationTests {
             let modes = try lines("tmpfiles.conf").filter { $0.hasPrefix("d ") }
             #expect(
                 modes == [
-                    "d /etc/vde_vmnet 0755 root root -", "d /run/vde 0755 root root -",
+                    "d /etc/vde_vmnet - - - -", "d /run/vde 0755 root root -",
                     "d /run/vde_vmnet 0755 root root -",
                 ])
         }
