@@ -68,7 +68,7 @@ SHA256SUMS has $expected; download it again"
 while [ $# -gt 0 ]; do
     case $1 in
         --version | --archive | --service)
-            [ $# -ge 2 ] || fail "$1 needs a value" 64
+            [ -n "${2:-}" ] || fail "$1 needs a value" 64
             case $1 in
                 --version) version=${2#v} ;;
                 --archive) archive=$2 ;;
@@ -80,6 +80,8 @@ while [ $# -gt 0 ]; do
         *) fail "there is no option $1; type: sh install.sh --help" 64 ;;
     esac
 done
+[ -z "$version" ] || [ -z "$archive" ] ||
+    fail "--archive installs this file, whatever release it is of; leave --version out" 64
 case $service in
     '' | shared | bridged | ondemand) ;;
     *) fail "there is no service '$service'; there are shared, bridged and ondemand" 64 ;;
@@ -142,6 +144,14 @@ if [ "${major:-0}" -ge 26 ]; then
 fi
 visudo -q -c -f "$files/share/sudoers" || fail "the sudoers file of the archive is not valid"
 
+plist=Library/LaunchDaemons/io.github.vde_vmnet.$service.plist
+is_edited=''
+# One that is neither the new release's nor the old one's, such as with the interface of this Mac.
+if [ -n "$service" ] && [ -f "$destination/$plist" ] && [ ! -L "$destination/$plist" ]; then
+    cmp -s "$destination/$plist" "$files/share/${plist##*/}" ||
+        cmp -s "$destination/$plist" "$target/share/${plist##*/}" || is_edited=yes
+fi
+
 # Beside the old version first, then in its place: a running program keeps its file.
 replacing=yes
 # A run that was killed may have left it.
@@ -181,14 +191,16 @@ if [ -n "$sudoers" ]; then
 fi
 
 if [ -n "$service" ]; then
-    label=io.github.vde_vmnet.$service
-    directory=$destination/Library/LaunchDaemons
-    put_file "$target/share/$label.plist" "$directory/$label.plist" 644
-    if [ -z "$destination" ]; then
-        as_root launchctl bootout "system/$label" 2>/dev/null || :
-        as_root launchctl bootstrap system "$directory/$label.plist"
+    if [ -n "$is_edited" ]; then
+        echo "Kept /$plist, which was edited; that of the release is $prefix/share/${plist##*/}"
+    else
+        put_file "$target/share/${plist##*/}" "$destination/$plist" 644
+        echo "Installed /$plist"
     fi
-    echo "Installed /Library/LaunchDaemons/$label.plist"
+    if [ -z "$destination" ]; then
+        as_root launchctl bootout "system/io.github.vde_vmnet.$service" 2>/dev/null || :
+        as_root launchctl bootstrap system "/$plist"
+    fi
 fi
 if [ "${major:-0}" -ge 26 ]; then
     echo "Start a network with: $prefix/bin/vde_vmnet --switch /tmp/vde"

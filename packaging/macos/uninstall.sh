@@ -34,6 +34,9 @@ done
 
 as_root() { if [ "$(id -u)" = 0 ] || [ -n "$destination" ]; then "$@"; else sudo "$@"; fi; }
 
+# Removes a file or a link. install.sh makes no directory in these places.
+remove_file() { if [ -L "$1" ] || [ ! -d "$1" ]; then as_root rm -f "$1"; fi; }
+
 services=$destination/Library/LaunchDaemons
 # Those of launchd, which are stopped below.
 own=
@@ -60,9 +63,11 @@ if [ -z "$destination" ]; then
             as_root launchctl bootout "system/io.github.vde_vmnet.$name" 2>/dev/null || :
     done
 fi
-for name in shared bridged ondemand; do as_root rm -f "$services/io.github.vde_vmnet.$name.plist"; done
-as_root rm -f "$destination/etc/sudoers.d/vde_vmnet"
-for name in shared bridged ondemand; do as_root rm -f "$destination/var/log/vde_vmnet.$name.log"; done
+for name in shared bridged ondemand; do
+    remove_file "$services/io.github.vde_vmnet.$name.plist"
+    remove_file "$destination/var/log/vde_vmnet.$name.log"
+done
+remove_file "$destination/etc/sudoers.d/vde_vmnet"
 # What a network that was killed has left for the resolver. Its first line is the program's.
 for file in "$destination"/etc/resolver/*; do
     if [ ! -f "$file" ] || [ -L "$file" ]; then continue; fi

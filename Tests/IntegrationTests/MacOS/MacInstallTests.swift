@@ -219,11 +219,42 @@ extension IntegrationTests {
             #expect(try install(["--archive", archive]).succeeded)
         }
 
-        @Test(arguments: [["--service", "other"], ["--archive"], ["--colour"]])
+        /// As docs/macos.md describes for the interface of a bridged network.
+        @Test func editedServiceStays() throws {
+            let plist = "Library/LaunchDaemons/io.github.vde_vmnet.bridged.plist"
+            let arguments = ["--archive", archive, "--service", "bridged"]
+            #expect(try install(arguments).output.contains("Installed /\(plist)\n"))
+            // The same again is no edit, nor is the text of the release that is replaced.
+            let share = root + "/opt/vde_vmnet/share/io.github.vde_vmnet.bridged.plist"
+            for file in [root + "/" + plist, share] { try Files.replace(file, Array("previous\n".utf8)) }
+            #expect(try install(arguments).output.contains("Installed /\(plist)\n"))
+            #expect(Files.text(root + "/" + plist) == Files.text(share))
+            try Files.replace(root + "/" + plist, Array("edited\n".utf8))
+            let result = try install(arguments)
+            #expect(
+                result.succeeded && result.output.contains("Kept /\(plist), which was edited; "), "\(result.output)")
+            #expect(Files.text(root + "/" + plist) == "edited")
+        }
+
+        /// A directory in the place of a file is not what the installer made, and does not stop the rest.
+        @Test func uninstallerLeavesDirectories() throws {
+            #expect(try install(["--archive", archive]).succeeded)
+            let places = ["etc/sudoers.d/vde_vmnet", "var/log/vde_vmnet.shared.log"]
+            for place in places { try Files.makeDirectories(root + "/" + place) }
+            let end = try run(root + "/opt/vde_vmnet/share/uninstall.sh", [])
+            #expect(end.succeeded, "\(end.error)")
+            #expect(places.allSatisfy { Files.exists(root + "/" + $0) } && !Files.exists(root + "/opt/vde_vmnet"))
+        }
+
+        @Test(arguments: [
+            ["--service", "other"], ["--archive"], ["--archive", ""], ["--version", ""], ["--service", ""],
+            ["--colour"],
+            ["--archive", "/nowhere", "--version", "0.1.0"],
+        ])
         func wrongOptionsAreRefused(arguments: [String]) throws {
             let result = try install(arguments)
             #expect(result.termination == .exited(64))
-            #expect(result.error.contains(arguments[0] == "--service" ? "other" : arguments[0]))
+            #expect(result.error.contains(arguments == ["--service", "other"] ? "other" : arguments[0]))
         }
     }
 }

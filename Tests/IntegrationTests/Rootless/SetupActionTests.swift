@@ -111,6 +111,7 @@ extension IntegrationTests {
             for (variables, words) in [
                 (["ARCHIVE": "/nowhere"], "does not exist"), (["RUNNER_OS": "Windows"], "not on Windows"),
                 (["ARCHIVE": "/etc/passwd"], "is no archive of a release"),
+                (["VERSION": "0.1.0"], "leave the input version out"),
             ] {
                 let result = try setUp(variables)
                 #expect(!result.succeeded)
