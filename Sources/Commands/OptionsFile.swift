@@ -65,10 +65,14 @@ enum OptionsFile {
                 .usage, "\(option): \(path) is longer than \(maximumSize) bytes; give a file with one option a line")
         }
         var arguments: [String] = []
-        for (number, line) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated()
-        {
+        // Some editors begin a file with U+FEFF.
+        let text = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? bytes.dropFirst(3) : bytes[...]
+        for (number, line) in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
             do throws(LineError) {
-                guard let argument = try argument(in: String(decoding: line, as: UTF8.self)) else { continue }
+                guard let line = String(validating: line, as: UTF8.self) else {
+                    throw LineError(reason: "it is not text in UTF-8; write the file in that encoding")
+                }
+                guard let argument = try argument(in: line) else { continue }
                 arguments.append(argument)
                 origins.lines.append(OptionOrigins.Line(path: path, number: number + 1, argument: argument))
             } catch {

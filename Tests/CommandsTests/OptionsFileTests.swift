@@ -10,17 +10,23 @@ import Testing
 
 @Suite struct OptionsFileTests {
     private func expand(_ text: String, _ before: [String] = [], _ after: [String] = []) throws -> [String] {
+        try expand(Array(text.utf8), before, after)
+    }
+
+    private func expand(_ bytes: [UInt8], _ before: [String] = [], _ after: [String] = []) throws -> [String] {
         let folder = try TemporaryFolder()
         let path = folder.file("lab.conf")
-        try Files.replace(path, Array(text.utf8))
+        try Files.replace(path, bytes)
         var origins = OptionOrigins()
         return try OptionsFile.expanded(before + ["--config", path] + after, &origins)
     }
 
     /// The message with which the file is refused, after the name of the file.
-    private func refusal(_ text: String) throws -> String? {
+    private func refusal(_ text: String) throws -> String? { try refusal(Array(text.utf8)) }
+
+    private func refusal(_ bytes: [UInt8]) throws -> String? {
         do {
-            _ = try expand(text)
+            _ = try expand(bytes)
             return nil
         } catch let error as ExitError {
             #expect(error.status == .usage)
@@ -45,6 +51,7 @@ import Testing
         #expect(try expand("--trunk -1") == ["--trunk=-1"])
         #expect(try expand("--stream =x") == ["--stream=x"])
         #expect(try expand("") == [])
+        #expect(try expand("\u{feff}--switch\n") == ["--switch"])
     }
 
     @Test func laterOptionTakesPrecedence() throws {
@@ -73,6 +80,10 @@ import Testing
         #expect(try refusal("status")?.contains(", line 1: 'status' is neither") == true)
         #expect(try refusal("--config /etc/other")?.contains("--config names another file") == true)
         #expect(try refusal("--stream a\u{1}b")?.contains("control character") == true)
+        #expect(
+            try refusal(Array("--switch\n--stream /tmp/caf".utf8) + [0xe9])?.contains(
+                ", line 2: it is not text in UTF-8")
+                == true)
         #expect(
             try refusal(String(repeating: "#\n", count: OptionsFile.maximumSize))?.contains("is longer than") == true)
     }
