@@ -197,8 +197,9 @@ int platform_daemonize(void) {
 
 void platform_open_standard_streams(void) {
     for (int stream = 0; stream < 3; stream++) {
-        // open(2) returns the lowest free number, which is the missing one.
-        if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", stream == 0 ? O_RDONLY : O_WRONLY);
+        // open(2) returns the lowest free number, which is the missing one. Standard output is opened for reading, so
+        // that a command reports that it cannot write its text.
+        if (fcntl(stream, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", stream == 2 ? O_WRONLY : O_RDONLY);
     }
 }
 

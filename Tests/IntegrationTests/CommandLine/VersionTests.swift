@@ -54,6 +54,15 @@ extension IntegrationTests {
             }
         }
 
+        /// A program that reads nothing must not take it for success.
+        @Test(arguments: ["version", "version --json", "list --json", "interfaces"])
+        func closedStandardOutputIsReported(_ command: String) throws {
+            let result = try ChildProcess.run(
+                ["sh", "-c", "exec \"$0\" \(command) >&-", TestHost.product("vde_vmnet")])
+            #expect(result.termination == .exited(74), "\(result.error)")
+            #expect(result.error.contains("cannot write to standard output: "), "\(result.error)")
+        }
+
         /// Without libnftables, nft sets the rules. An empty file stands in front of the library.
         @Test func versionCommandNamesMissingLibrary() throws {
             let folder = try TemporaryFolder()
