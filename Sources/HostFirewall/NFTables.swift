@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Wire
 
 /// Runs nftables scripts, by libnftables, which can own tables, or else by nft(8). Used by one thread at a time.
 package final class NFTables {
@@ -32,7 +33,7 @@ package final class NFTables {
 
     /// Whether a script was rejected because the kernel or libnftables lacks what it uses (EOPNOTSUPP, ENOENT).
     static func isLack(_ error: UnclassifiedError) -> Bool {
-        ["not supported", "No such file", "syntax error"].contains { error.description.contains($0) }
+        ["not supported", "No such file", "syntax error"].contains { error.description.contains(text: $0) }
     }
 
     /// The output of `nft list table` without the elements of sets and the values of counters, which change with time;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Foundation
+import Platform
 import TestSupport
 import Testing
 @testable import SourceRules
@@ -29,6 +30,23 @@ import Testing
         let targets = Set(try #require(Self.tree).sources.compactMap(\.target))
         let unknown = Set(names).subtracting(targets).sorted()
         #expect(unknown.isEmpty, "no such folder in Sources; remove them from `Layers.layers`")
+    }
+
+    /// Programs of releases link none of these modules (decision 027). Sources show no `import` of the first one: the
+    /// compiler takes `contains` of a text from it, for instance.
+    @Test func objectsNeedNoModuleThatReleasesLack() throws {
+        let folder = Files.parent(TestHost.product("vde_vmnet"))
+        let files = try #require(Self.tree).sources.filter { $0.path.hasSuffix(".swift") }
+        for target in Set(files.compactMap(\.target)).sorted() {
+            let objects = try Files.entries(folder + "/\(target).build").filter { $0.hasSuffix(".swift.o") }
+            try #require(!objects.isEmpty, "\(target)")
+            let result = try ChildProcess.run(["nm", "-u"] + objects.map { "\(folder)/\(target).build/\($0)" })
+            #expect(result.succeeded, "\(result.error)")
+            for module in ["17_StringProcessing", "10Foundation", "20FoundationEssentials"] {
+                let symbols = result.output.split(separator: "\n").filter { $0.contains(module) }
+                #expect(symbols.isEmpty, "\(target): \(symbols)")
+            }
+        }
     }
 }
 
