@@ -12,7 +12,10 @@
 // address with another guest's hash could forge that guest's hardware address as well.
 
 extension NATTable {
-    /// The rule has to precede conntrack, which is priority -200 (`NF_IP_PRI_CONNTRACK`).
+    /// Precedes conntrack, which is priority -200 (`NF_IP_PRI_CONNTRACK`), and rules of others for conntrack, which are
+    /// -300 (`raw`): the kernel obeys the first one that gives a packet a zone or a helper.
+    static let ingressPriority = -301
+
     func zoneRule(_ inward: String) -> String {
         guard separatesGuests, !isClosed else { return "" }
         return "    \(inward) ct original zone set jhash ether saddr mod 65535 seed 1 offset 1\n"

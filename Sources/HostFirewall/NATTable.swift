@@ -35,8 +35,9 @@ package struct NATTable: Equatable, Sendable {
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
     /// Distinguishes flows that pins have opened from those under a looser policy before. Incremented by each stricter
-    /// policy.
-    package var flowGeneration: UInt8 = 0
+    /// policy. The first one differs from that of the network before, whose connections the kernel may still have:
+    /// each TAP has a new index.
+    package var flowGeneration: UInt8
     /// The kernel has conntrack labels. They mark refused connections, so that their other side is reset too, and the
     /// connections that guests' ICMP errors may quote.
     package var hasConnectionLabels = true
@@ -56,6 +57,7 @@ package struct NATTable: Equatable, Sendable {
         inward = "iif \(index)"
         outward = "oif \(index)"
         self.network = network
+        flowGeneration = UInt8(truncatingIfNeeded: index % UInt32(ConnectionLabel.pins.count))
         table = NATTable.tableName(tap: tap)
     }
 
@@ -101,7 +103,7 @@ package struct NATTable: Equatable, Sendable {
             delete table inet \(table)
             table inet \(table) {\(flags)
             \(pinSets)\(refusalChains)  chain ingress {
-                type filter hook prerouting priority raw; policy accept;
+                type filter hook prerouting priority \(NATTable.ingressPriority); policy accept;
             \(ingressRules)  }
             \(errorChains)  chain forward {
                 type filter hook forward priority filter; policy accept;

@@ -98,17 +98,19 @@ private func network(_ text: String) -> IPv4Network {
         for line in [
             "set pins4 { typeof ether saddr . ip daddr . meta l4proto . th dport; size 65536; flags timeout; }",
             "set hosts6 { typeof ether saddr . ip6 daddr; size 65536; flags timeout; }",
-            "iif 7 ct direction original ct state established ct label 64 accept",
-            "iif 7 ether saddr . ip daddr . meta l4proto . th dport @pins4 ct label set 64 accept",
+            "iif 7 ct direction original ct state established ct label 71 accept",
+            "iif 7 ether saddr . ip daddr . meta l4proto . th dport @pins4 ct label set 71 accept",
             "iif 7 meta l4proto { 6, 17 } th dport { 53, 853 } goto rejected", "iif 7 udp dport 443 goto rejected",
             "iif 7 ip daddr 198.51.100.7/32 accept",
         ] {
             #expect(script.contains(line), "\(line)")
         }
         #expect(!script.contains("example"))
-        // 31 bits, in turn; others are for TAPs and for refused connections.
+        // 31 bits, in turn, of which each TAP begins with another; others are for TAPs and for refused connections.
         named.flowGeneration = 32
         #expect(named.script(isOwned: true).contains("ct label set 65 accept"))
+        let next = (1...31).map { NATTable(tap: "vmnet0", index: $0, network: firewall.network).flowGeneration }
+        #expect(Set(next).count == 31)
     }
 
     @Test func refusedPacketsAreLoggedAtALimitedRate() {
