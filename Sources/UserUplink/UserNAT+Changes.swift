@@ -39,7 +39,7 @@ extension UserNAT {
             relay.setPolicy(policy)
             guard isStricter else { return }
             let now = BootClock.now
-            relay.reset(now: now) { key, isInbound in !isInbound && !gateway.allowsConnection(key, now: now) }
+            relay.reset(now: now) { key, port in port == nil && !gateway.allowsConnection(key, now: now) }
         }
     }
 
@@ -49,7 +49,7 @@ extension UserNAT {
         change {
             gateway.closedNetworks = networks
             let now = BootClock.now
-            relay.reset(now: now) { key, isInbound in !isInbound && key.isIPv6 && !gateway.isOpen(key.remote) }
+            relay.reset(now: now) { key, port in port == nil && key.isIPv6 && !gateway.isOpen(key.remote) }
         }
     }
 

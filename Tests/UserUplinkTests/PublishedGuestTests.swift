@@ -51,6 +51,24 @@ import Wire
         }
     }
 
+    /// Another port of the host that leads to the same port of the guest.
+    @Test func endOfOtherPublishedPortLeavesConnections() throws {
+        let harness = try RelayHarness()
+        let client = try connect(harness, Fixture.guest)
+        let other = try #require(
+            (20_000...60_000).first {
+                (try? harness.relay.publish(.ipv4(.any), UInt16($0), to: .ipv4(Fixture.guest), 80)) != nil
+            })
+        #expect(harness.relay.unpublish(.ipv4(.any), UInt16(other), now: BootClock.now))
+        harness.poll()
+        #expect(harness.relay.count == 1)
+        let peer = client.socket.internetPeer
+        let own = try #require(peer)
+        #expect(harness.relay.unpublish(.ipv4(.any), own.port, now: BootClock.now))
+        harness.poll()
+        #expect(harness.relay.count == 0 && isReset(client))
+    }
+
     /// A guest with a lease, whose hardware address is known, and one that was never seen.
     @Test(arguments: [Fixture.guest, Fixture.other]) func absentGuestRefusesClientSoon(guest: IPv4Address) throws {
         let harness = try RelayHarness()

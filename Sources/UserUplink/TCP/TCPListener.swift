@@ -4,6 +4,12 @@ import Platform
 import Timing
 import Wire
 
+/// An address and a port of the host.
+struct HostPort: Hashable {
+    let bind: IPAddress
+    let number: UInt16
+}
+
 /// A published TCP port of the host: a listening socket whose clients are connected to a guest's port.
 ///
 /// Follows the rule of all accept loops in this program (`Acceptance`): a client that cannot be accepted, mostly for
@@ -14,9 +20,7 @@ final class TCPListener {
     static let acceptBatch = 64
 
     let socket: Descriptor
-    /// The host's address and port.
-    let bind: IPAddress
-    let hostPort: UInt16
+    let hostPort: HostPort
     /// Unspecified while the followed guest has no lease.
     private(set) var guest: IPAddress
     /// The guest to follow, if the port was published for a hardware address or a host name.
@@ -26,11 +30,10 @@ final class TCPListener {
     private var isWatched = false
 
     init(
-        _ socket: consuming Descriptor, at bind: IPAddress, _ hostPort: UInt16, to guest: IPAddress, _ port: UInt16,
+        _ socket: consuming Descriptor, at hostPort: HostPort, to guest: IPAddress, _ port: UInt16,
         following followed: FollowedGuest?
     ) {
         self.socket = socket
-        self.bind = bind
         self.hostPort = hostPort
         self.guest = guest
         self.followed = followed
@@ -76,23 +79,21 @@ struct TCPListeners {
         let socket = try Socket.tcp(ipv6: bind.isIPv6)
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
-        let listener = TCPListener(socket, at: bind, hostPort, to: guest, port, following: followed)
+        let listener = TCPListener(socket, at: HostPort(bind: bind, number: hostPort), to: guest, port, following: followed)
         let index = listeners.firstIndex { $0 == nil } ?? listeners.count
         if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
         watch(index, poller)
     }
 
     /// Stops listening on a port of the host.
-    /// - Returns: the guest's address and port that it led to; nil if it is not published.
-    mutating func unpublish(
-        _ bind: IPAddress, _ hostPort: UInt16, _ poller: borrowing Poller
-    ) -> (guest: IPAddress, port: UInt16)? {
-        guard let index = listeners.firstIndex(where: { $0?.bind == bind && $0?.hostPort == hostPort }),
-            let listener = listeners[index]
-        else { return nil }
+    /// - Returns: whether it was published.
+    mutating func unpublish(_ bind: IPAddress, _ hostPort: UInt16, _ poller: borrowing Poller) -> Bool {
+        let port = HostPort(bind: bind, number: hostPort)
+        guard let index = listeners.firstIndex(where: { $0?.hostPort == port }), let listener = listeners[index]
+        else { return false }
         listener.pause(poller)
         listeners[index] = nil
-        return (listener.guest, listener.port)
+        return true
     }
 
     /// A lease was given: ports published for the guest lead there.

@@ -10,17 +10,19 @@ extension TCPRelay {
     /// Stops listening on a port of the host, and resets the connections of its clients.
     /// - Returns: whether it was published.
     func unpublish(_ bind: IPAddress, _ hostPort: UInt16, now: Instant) -> Bool {
-        guard let (guest, port) = listeners.unpublish(bind, hostPort, poller) else { return false }
-        reset(now: now) { $0.guestAddress == guest && $0.guestPort == port && $1 }
+        guard listeners.unpublish(bind, hostPort, poller) else { return false }
+        let port = HostPort(bind: bind, number: hostPort)
+        reset(now: now) { $1 == port }
         return true
     }
 
-    /// Resets connections, given their key and whether a client of a published port has opened them. The next poll
-    /// removes them.
-    func reset(now: Instant, where isUnwanted: (FlowKey, _ isInbound: Bool) -> Bool) {
+    /// Resets connections, given their key and the published port whose client has opened them. The next poll removes
+    /// them.
+    func reset(now: Instant, where isUnwanted: (FlowKey, _ publishedPort: HostPort?) -> Bool) {
         context.now = now
         for index in slots.indices {
-            guard let connection = slots[index].connection, isUnwanted(connection.endpoints.key, slots[index].isInbound)
+            guard let connection = slots[index].connection,
+                isUnwanted(connection.endpoints.key, slots[index].publishedPort)
             else { continue }
             connection.reset(&context)
             markDirty(index)

@@ -29,7 +29,7 @@ extension TCPRelay {
     ) {
         let guest = listener.guest
         guard !guest.isUnspecified else {
-            context.note(unreached: .noLease(hostPort: listener.hostPort, .tcp))
+            context.note(unreached: .noLease(hostPort: listener.hostPort.number, .tcp))
             return socket.resetWhenClosed()
         }
         guard let remote = policy.visibleAddress(of: peer) else { return socket.resetWhenClosed() }
@@ -42,7 +42,7 @@ extension TCPRelay {
         let endpoints = TCPEndpoints(
             key: key, gatewayHardware: gatewayHardware, guestHardware: neighbors.hardware(of: guest))
         let owner = neighbors.owner(of: guest) ?? .address(key.guest)
-        add(TCPConnection(endpoints, of: owner, acceptedFrom: socket, context), isInbound: true)
+        add(TCPConnection(endpoints, of: owner, acceptedFrom: socket, context), from: listener.hostPort)
     }
 
     /// Looks for the guest that a client of a published port wants to reach. Resets the client if it is not there.

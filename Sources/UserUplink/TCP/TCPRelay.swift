@@ -60,8 +60,8 @@ final class TCPRelay {
         var deadline = Instant.distantFuture
         /// It is in the list `dirty`.
         var isDirty = false
-        /// A client of a published port has opened it.
-        var isInbound = false
+        /// The published port whose client has opened it; nil if a guest has.
+        var publishedPort: HostPort?
     }
 
     /// Default bound on the bytes of all stream buffers together.
@@ -274,7 +274,7 @@ final class TCPRelay {
         return (index, connection)
     }
 
-    func add(_ connection: TCPConnection, isInbound: Bool = false) {
+    func add(_ connection: TCPConnection, from publishedPort: HostPort? = nil) {
         let (index, evicted) = table.insert(connection.endpoints.key, by: connection.owner, now: context.now)
         if index == slots.count { slots.append(Slot()) }
         if evicted, let old = slots[index].connection {
@@ -283,7 +283,7 @@ final class TCPRelay {
         }
         slots[index].connection = connection
         slots[index].generation &+= 1
-        slots[index].isInbound = isInbound
+        slots[index].publishedPort = publishedPort
         markDirty(index)
     }
 
@@ -308,7 +308,7 @@ final class TCPRelay {
         guard let index = table.find(key, now: context.now), let connection = slots[index].connection else {
             return false
         }
-        guard let holder = connection.endpoints.guestHardware else { return slots[index].isInbound }
+        guard let holder = connection.endpoints.guestHardware else { return slots[index].publishedPort != nil }
         guard holder != hardware || isSYN && connection.isInTimeWait else { return true }
         connection.reset(&context)
         remove(index, connection)
