@@ -107,6 +107,21 @@ extension NeighborTable {
         #expect(table.hardware(of: ip(3)) == mac(1))
     }
 
+    /// As temporary addresses of a guest are (RFC 8981), a new one every few seconds.
+    @Test func leastRecentlyUsedAddressIsReplaced() {
+        var table = NeighborTable<IPv6Address>(perHardware: 2)
+        func admits(_ number: Int, at second: Int64) -> Bool {
+            table.admits(mac(1), as: linkLocal(number), by: .port(1), now: .seconds(second))
+        }
+        #expect(admits(0, at: 10) && admits(1, at: 10))
+        #expect(admits(0, at: 13))
+        #expect(!admits(2, at: 14), "both were used just now")
+        #expect(admits(2, at: 15))
+        #expect(table.hardware(of: linkLocal(0)) == mac(1) && table.hardware(of: linkLocal(1)) == nil)
+        #expect(!admits(3, at: 17))
+        #expect(admits(3, at: 18) && table.hardware(of: linkLocal(0)) == nil)
+    }
+
     @Test func claimsOfOneGuestLeaveRoomForOthers() {
         var table = NeighborTable<IPv6Address>()
         for number in 0..<200 {

@@ -39,6 +39,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     private let perHardware: Int
     /// Seconds without use after which an address is free for another hardware address.
     private static var staleAfter: UInt32 { 60 }
+    /// Seconds without use after which a hardware address that holds all that it may gets another address in its place,
+    /// as at a port of the switch (`SourceBindings.leastUse`): guests replace temporary addresses (RFC 8981).
+    private static var replaceableAfter: UInt32 { 5 }
     /// Seconds, counting the current one, in which the holder of a contested address must answer.
     private static var probeTimeout: UInt32 { 2 }
     /// Contested addresses at a time.
@@ -46,7 +49,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
 
     private var neighbors: [Address: Neighbor] = [:]
     /// Addresses without a lease, by hardware address and by owner.
-    private var counts: [MACAddress: Int] = [:]
+    private var held: [MACAddress: [Address]] = [:]
     private var share: FairShare
     private var claims: [Address: Claim] = [:]
     private var claimShare = FairShare(capacity: NeighborTable.claimCapacity)
@@ -150,12 +153,11 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
         _ address: Address, _ hardware: MACAddress, _ owner: GuestOwner, hasLease: Bool, _ now: Instant
     ) -> Bool {
         func hasRoom() -> Bool {
-            counts[hardware, default: 0] < perHardware && (hasLease || share.hasRoom(for: owner))
+            held[hardware, default: []].count < perHardware && (hasLease || share.hasRoom(for: owner))
         }
-        if !hasRoom() {
-            expire(now)
-            guard hasRoom() else { return false }
-        }
+        if !hasRoom() { expire(now) }
+        if !hasRoom() { removeLeastRecentlyUsed(of: hardware, now.seconds32) }
+        guard hasRoom() else { return false }
         put(address, Neighbor(hardware: hardware, owner: owner, lastSeen: now.seconds32))
         return true
     }
@@ -163,15 +165,21 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     private mutating func put(_ address: Address, _ neighbor: Neighbor) {
         neighbors[address] = neighbor
         guard neighbor.leasedUntil == .distantPast else { return }
-        counts[neighbor.hardware, default: 0] += 1
+        held[neighbor.hardware, default: []].append(address)
         share.add(neighbor.owner)
     }
 
     private mutating func remove(_ address: Address) {
         guard let old = neighbors.removeValue(forKey: address), old.leasedUntil == .distantPast else { return }
-        counts[old.hardware]! -= 1
-        if counts[old.hardware] == 0 { counts[old.hardware] = nil }
+        held[old.hardware]!.removeAll { $0 == address }
+        if held[old.hardware]!.isEmpty { held[old.hardware] = nil }
         share.remove(old.owner)
+    }
+
+    /// Removes the address without a lease that a hardware address has used longest ago, unless that was just now.
+    private mutating func removeLeastRecentlyUsed(of hardware: MACAddress, _ second: UInt32) {
+        let oldest = held[hardware]?.map { ($0, neighbors[$0]!.lastSeen) }.min { $0.1 < $1.1 }
+        if let (address, lastSeen) = oldest, lastSeen + Self.replaceableAfter <= second { remove(address) }
     }
 
     /// Removes stale addresses, once a second at most.
