@@ -38,7 +38,7 @@ extension NetworkInterfaces {
                 guard !address.isLinkLocal, !address.isMulticast else { return nil }
                 return Route6(
                     destination: IPv6Network(containing: address, prefixLength: Int(min(128, route.prefix_length))),
-                    interface: route.interface, table: route.table)
+                    interface: route.interface, metric: route.metric, table: route.table)
             }
         }
     }

@@ -25,6 +25,8 @@ package struct Route6: Equatable, Sendable {
     package let destination: IPv6Network
     /// Index of the outgoing interface.
     package let interface: UInt32
+    /// Of two routes for one destination the kernel uses the one with the lower metric.
+    package let metric: UInt32
     /// The number of its routing table.
     package let table: UInt32
 }

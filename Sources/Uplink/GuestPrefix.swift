@@ -40,7 +40,10 @@ package enum GuestPrefix {
             let reason =
                 isSupported
                 ? "packets of \(options.mtu) bytes are too short for it (--vmnet-mtu)" : "this host has none"
-            if options.ipv6 != .automatic { throw ExitError(.unavailable, "--ipv6: \(reason); leave it out") }
+            let remedy = isSupported ? "raise --vmnet-mtu to \(IPv6Header.minimumMTU), or" : ""
+            if options.ipv6 != .automatic {
+                throw ExitError(.unavailable, "--ipv6: \(reason); \(remedy) write --ipv6 off")
+            }
             logger.info("guests have no IPv6: \(reason)")
             return nil
         }

@@ -96,6 +96,13 @@ private func subnet(_ used: [String], free: GuestNetwork? = guests, start: [Stri
         start: start, networkName: "/run/vde_vmnet/vde")
 }
 
+private func subnet6(_ used: String) -> SubnetCheck {
+    var check = subnet([])
+    check.running6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::")!, prefixLength: 64)
+    check.used6 = [(IPv6Network(containing: IPv6Address(used)!, prefixLength: 80), "wan")]
+    return check
+}
+
 private func sockets(
     _ state: SocketCheck.Switch, place: SocketCheck.Place = .usable, stale: [String] = [], path: String = "/tmp/vde"
 ) -> SocketCheck {
@@ -199,6 +206,7 @@ private func broken() throws -> [Broken] {
             .subnetClash,
             subnet(["192.168.0.0/16"], free: GuestNetwork(gateway: IPv4Address("10.105.0.1")!, prefixLength: 24)),
             "vde_vmnet stop /run/vde_vmnet/vde && vde_vmnet --vmnet-gateway 10.105.0.1"),
+        Broken(.subnetClash, subnet6("fd00:1:2:3::"), "sudo ip -6 route del fd00:1:2:3::/80 dev wan"),
         Broken(.noFreeSubnet, subnet([], free: nil), "vde_vmnet --vmnet-gateway"),
         Broken(
             .mtuSmall, MTUCheck(path: ("wan", 900), guests: nil, networkName: "", start: []),
@@ -340,7 +348,7 @@ private func broken() throws -> [Broken] {
                 rules: [RoutingRule(preference: 5, table: 254, destination: guests.network)]),
             resolvers([("127.0.0.53", .answered)], used: ["127.0.0.53:53"]),
             resolvers([], hasFile: false, isNeeded: false),
-            ports(nil, nil), ports(nil, "dnsmasq", isConfined: true), subnet(["10.0.0.0/8"]),
+            ports(nil, nil), ports(nil, "dnsmasq", isConfined: true), subnet(["10.0.0.0/8"]), subnet6("fd00:1:2:4::"),
             SubnetCheck(running: nil, isRunning: true, used: [], free: nil, start: [], networkName: ""),
             MTUCheck(path: ("wan", 1500), guests: 1500, networkName: "", start: []),
             MTUCheck(path: nil, guests: 9000, networkName: "", start: []),

@@ -315,6 +315,7 @@ int platform_routes(struct platform_route *routes, int capacity);
 struct platform_route6 {
     uint8_t destination[16];
     uint32_t interface;
+    uint32_t metric;
     uint32_t table;
     uint8_t prefix_length;
 };

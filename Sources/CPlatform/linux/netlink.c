@@ -206,6 +206,7 @@ static void collect_route6(struct nlmsghdr *message, void *context) {
             break;
         case RTA_OIF: route.interface = number(item); break;
         case RTA_TABLE: route.table = number(item); break;
+        case RTA_PRIORITY: route.metric = number(item); break;
         case RTA_MULTIPATH:
             // Several next hops: the first one's interface stands for the route.
             if (RTA_PAYLOAD(item) >= sizeof(struct rtnexthop))

@@ -10,10 +10,14 @@ struct SubnetCheck: HostCheck {
 
     /// The running network's subnet; nil without one.
     let running: IPv4Network?
+    /// The running network's IPv6 prefix; nil without one.
+    var running6: IPv6Network?
     /// Whether a network runs.
     let isRunning: Bool
     /// The network that the user-mode NAT serves has no address on the host, and no route clashes visibly.
     let used: [UsedSubnet]
+    /// The same for IPv6, with the interfaces.
+    var used6: [(network: IPv6Network, interface: String)] = []
     /// The first free candidate of a start.
     let free: GuestNetwork?
     /// The words of the network's start; empty if they are not readable.
@@ -23,8 +27,14 @@ struct SubnetCheck: HostCheck {
     static func gathered(_ scene: Scene) -> SubnetCheck {
         let own = scene.network?.interface
         let used = ((try? UsedSubnet.ofHost()) ?? []).filter { $0.interface != own || own == nil }
+        let used6 = ((try? NetworkInterfaces.routes6()) ?? []).filter { $0.table == Route.mainTable }.compactMap {
+            route in
+            NetworkInterfaces.name(of: route.interface).map { (network: route.destination, interface: $0) }
+        }
         return SubnetCheck(
-            running: scene.network?.network?.network, isRunning: scene.network != nil, used: used,
+            running: scene.network?.network?.network, running6: scene.network?.network6,
+            isRunning: scene.network != nil, used: used,
+            used6: used6.filter { $0.interface != own && $0.interface != "lo" && $0.network.prefixLength > 1 },
             free: SubnetAllocator.candidates.first { SubnetAllocator.conflict(of: $0.network, with: used) == nil },
             start: scene.network.map { NetworkFacts.commandLine(of: $0.process) } ?? [],
             networkName: scene.network?.socket ?? "")
@@ -40,14 +50,26 @@ struct SubnetCheck: HostCheck {
             ]
         }
         guard let running else { return Self.ok("a start would use \(free.network)") }
-        guard let clash = SubnetAllocator.conflict(of: running, with: used) else {
-            return Self.ok("\(running) is used by this network only")
+        var found: [Diagnosis] = []
+        if let clash = SubnetAllocator.conflict(of: running, with: used) {
+            found.append(
+                Self.failed(
+                    .subnetClash, "\(running) overlaps \(clash.network), which this host uses on \(clash.interface)",
+                    Remedy.restart(networkName, start, with: ["--vmnet-gateway", "\(free.gateway)"])))
         }
-        return [
-            Self.failed(
-                .subnetClash, "\(running) overlaps \(clash.network), which this host uses on \(clash.interface)",
-                Remedy.restart(networkName, start, with: ["--vmnet-gateway", "\(free.gateway)"]))
-        ]
+        if let running6, let clash = used6.first(where: { overlaps($0.network, running6) }) {
+            found.append(
+                Self.failed(
+                    .subnetClash,
+                    "\(running6) overlaps \(clash.network), which this host routes to \(clash.interface)",
+                    "sudo ip -6 route del \(clash.network) dev \(clash.interface)"))
+        }
+        let networks = running6.map { "\(running) and \($0) are" } ?? "\(running) is"
+        return found.isEmpty ? Self.ok("\(networks) used by this network only") : found
+    }
+
+    private func overlaps(_ one: IPv6Network, _ other: IPv6Network) -> Bool {
+        one.contains(other.base) || other.contains(one.base)
     }
 }
 

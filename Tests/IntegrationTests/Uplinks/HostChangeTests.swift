@@ -133,6 +133,14 @@ extension IntegrationTests {
                     + "sudo ip route del 192.168.105.0/28 dev br9"
             )
             try host.ip("route", "del", "192.168.105.0/28", "dev", "br9")
+            let own = try host.run("ip", "-6", "route", "show", "dev", "vmnet0", "proto", "kernel").split(separator: " ")
+            let prefix = String(try #require(own.first { $0.hasPrefix("fd") }))
+            try host.ip("-6", "route", "add", prefix, "dev", "br9", "metric", "10")
+            try laptop.waitForMessage(
+                "the route to \(prefix) by br9 diverts packets from guests of \(prefix); fix it with: "
+                    + "sudo ip -6 route del \(prefix) dev br9")
+            try host.ip("-6", "route", "del", prefix, "dev", "br9")
+            try laptop.waitForMessage("resolved: the route to \(prefix) by br9")
             try laptop.waitForMessage("resolved: the route to 192.168.105.0/28")
 
             // The kill switch: the tunnel is gone, the rule and its last route are not. Nothing of the guest's takes
