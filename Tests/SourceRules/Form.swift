@@ -16,7 +16,7 @@ enum Form {
 
     /// Rows of Markdown tables and lines of one word, such as a URL, cannot be broken.
     static func columns(_ tree: SourceTree) -> [Offence] {
-        tree.files.filter { $0.isSwift || $0.isC || $0.isMarkdown || $0.isScript }
+        tree.files.filter { $0.isSwift || $0.isC || $0.isMarkdown || $0.isScript || $0.isManualOrUnit }
             .filter { !$0.path.hasPrefix("docs/performance/") }
             .flatMap { file in
                 file.lines.enumerated().compactMap { index, line -> Offence? in

@@ -14,6 +14,10 @@ package struct SourceFile: Sendable {
     package var isSwift: Bool { path.hasSuffix(".swift") }
     package var isC: Bool { path.hasSuffix(".c") || path.hasSuffix(".h") }
     package var isMarkdown: Bool { path.hasSuffix(".md") }
+    /// The source of a manual page, or a unit of systemd.
+    package var isManualOrUnit: Bool {
+        [".mdoc", ".7", ".service", ".socket", ".in"].contains { path.hasSuffix($0) }
+    }
     package var isUnsafe: Bool { path.hasSuffix("+Unsafe.swift") }
     /// A script of a shell or of Python without a suffix, a Makefile, or a workflow.
     package var isScript: Bool {
