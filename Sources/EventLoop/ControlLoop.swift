@@ -2,6 +2,28 @@
 import Platform
 import Timing
 
+// Theory of operation: the control thread
+// =======================================
+//
+// One thread runs one `ControlLoop`. Its parts, all of which belong to that thread:
+//
+//     ControlLoop    descriptors and timers, and their handlers
+//     AcceptLoop     accepts clients of one listener, as many at a time as `ClientQuota` has descriptors for
+//     ChangeMonitor  one call for a burst of changes of the host
+//     IdleTimer, Backoff, RateLimitedLogger
+//
+// An iteration (`runOnce`) waits for the next event or timer, then calls the handlers of all ready descriptors, then
+// those of all due timers. A handler may watch, unwatch, schedule and cancel. Events carry the token of their watch, so
+// that an event of a descriptor that was closed meanwhile, and whose number is in use again, calls nothing. A timer
+// that a handler cancels does not fire, even if it is due. `stop` ends the iteration after the current handler.
+//
+// There are no locks. Other threads signal a descriptor that the loop watches: a `Wakeup` or a `Promise`. The locks of
+// these types guard their data, and are held for a copy only.
+//
+// What may block. A handler must not wait for the network, another process or a slow file system: everything else waits
+// meanwhile, and guests get no leases. Such work runs by `runInBackground`: a new thread gets values, and the loop gets
+// the result. At the start and at the end of a network, `run(until:)` handles events until a condition holds.
+
 /// The event loop of the control thread: everything except the data path. Handlers run one at a time and must not
 /// block; blocking work goes to `runInBackground`.
 package final class ControlLoop {

@@ -3,6 +3,55 @@ import NetworkModel
 import Platform
 import Wire
 
+// Theory of operation: the host's firewall for a guest network on a TAP
+// =====================================================================
+//
+// `NATTable` is the text of the rules, `GuestFirewall` the tables in the kernel, and `FirewallMonitor` watches the
+// rules of other programs. The kernel's path of a packet, with the chain of the first table at each hook:
+//
+//     hook         priority         chain        what it does
+//     prerouting   -301             ingress      drops forged sources, gives the connection the zone of its guest
+//     prerouting   -200             (conntrack)
+//     prerouting   mangle           arrivals     drops guests' ICMP errors about connections of others, marks the rest
+//     prerouting   dstnat           prerouting   published ports, from outside and from guests
+//     output       -100             output       published ports, from the host itself
+//     input        filter           input        the egress policy towards the host
+//     forward      filter           forward      the egress policy, isolation, published ports, pins
+//     output       filter           replies      resets the host's side of a refused connection
+//     output       filter           loopback     rejects published ports at ::1
+//     postrouting  mangle           departures   marks connections that leave by the TAP
+//     postrouting  srcnat           postrouting  masquerades
+//
+// A closed network (`isClosed`) has ingress, arrivals, departures, and a chain forward that drops everything.
+//
+// What the kernel keeps of a connection:
+//
+//     zone    of the original direction: a hash of the guest's hardware address, so that no guest continues another's
+//             connection (`NATTable+Holders`)
+//     label   bits 64 to 94: a pin has opened it, one bit for each generation of the policy (`NATTable+Pins`);
+//             95 to 126: it passes this TAP (`NATTable+ICMPErrors`); 127: refused (`NATTable+Refusals`)
+//     mark    unused: VPNs and container programs have it
+//
+// A *pin* is an address of an allowed name, for one guest, until a time. It is an element of a set with a timeout, so
+// that a new pin changes no rule. A change of the rules replaces both tables in one transaction, with the pins that the
+// new policy still allows.
+//
+// States of `GuestFirewall`:
+//
+//     state     tables                 left by
+//     new       none                   `apply` (applied); it tries labels and zones first, and then without them
+//     applied   as `listings`          `apply`, `pin` (applied), another program's change (changed), `remove` (new)
+//     changed   found by `check`       the owner's repair: `apply` while `mayRepair`, otherwise the TAP stays down
+//
+// Two tables, because the kernel removes an owned table with the socket that made it. The first table has an owner
+// where libnftables and the kernel allow it: no other program changes it, and it ends with the process, as the TAP
+// does. The second one (`guardTableName`) has no owner: it keeps egress interfaces closed to each other until a start
+// undoes the forwarding setting of a killed process. The undo record names both.
+//
+// Threads: `GuestFirewall` and `NATTable` belong to the control thread, and have no lock. A transaction of nftables
+// blocks that thread for milliseconds, or for the run of nft(8) without libnftables. Listing the rules of other
+// programs may take longer, so `FirewallMonitor` does that on a background thread, one check at a time.
+
 /// The nftables rules of one guest network behind a TAP, as text: filtering of forwarded packets, NAT, published ports.
 /// Rules in tables of other programs are not touched.
 package struct NATTable: Equatable, Sendable {
