@@ -48,7 +48,7 @@ check-places:
 
 # README and what it and docs/ lead to, so that the links of the installed documents lead somewhere.
 DOCUMENTS = README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples
-# Their files, one a line. Not those that an editor left between them, where Git knows the difference.
+# Their files, one a line. Not those that an editor left between them, where Git lists the files.
 LIST_DOCUMENTS = { git ls-files -- $(DOCUMENTS) 2>/dev/null | grep . || find $(DOCUMENTS) -type f; }
 
 # Manual pages and completions, from what the program itself prints about its options.

@@ -2,7 +2,7 @@
 import Platform
 import TestSupport
 
-/// What a frame costs where no clock is needed: system calls, and instructions of our own. Both come out the same on a
+/// What a frame costs where no clock is needed: system calls, and our instructions. Both come out the same on a
 /// busy host.
 struct CostRows {
     let report: Report

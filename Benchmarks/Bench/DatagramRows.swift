@@ -70,7 +70,7 @@ struct DatagramRows {
         }
     }
 
-    /// Pings of a guest's namespace beside a request and its answer by TCP.
+    /// Pings of a guest's namespace beside a request and its answer over TCP.
     private func roundTrips() throws {
         let peer = try own(), what = "round trip of a namespace in user mode"
         scale.rounds { isReversed in
@@ -88,7 +88,7 @@ struct DatagramRows {
 
     // MARK: Many ports
 
-    /// A guest that asks from 10,000 ports, beside a steady flow of another one.
+    /// A guest that sends queries from 10,000 ports, beside a steady flow of another one.
     private func questions() throws {
         let count = 10_000, seconds = 20
         let what = "\(count) ports ask in \(seconds) s, beside 200 Mbit/s of another guest"

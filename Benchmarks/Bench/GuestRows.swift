@@ -113,8 +113,8 @@ struct GuestRows {
         let network = try TestNetwork()
         let socket = network.folder.file("passt.sock")
         try Files.setMode(network.folder.path, 0o777)
-        // Buffers as passt(1) wants them for high throughput. They belong to the whole host, and go back to what they
-        // were.
+        // Buffers as passt(1) recommends them for high throughput. They belong to the whole host, and go back to what
+        // they were.
         let limits = try SocketLimits(16_777_216)
         let passt = try network.host.start(["passt", "-f", "-s", socket, "-q", "--runas", "0"])
         try eventually("passt: \(passt.output)") { Files.exists(socket) || passt.poll() != nil }

@@ -38,7 +38,7 @@ enum Micro {
         }
     }
 
-    /// The same as `stream`, by IPv6 and without checksums.
+    /// The same as `stream`, over IPv6 and without checksums.
     private static func streamIPv6(_ count: Int) -> FrameBatch {
         var batch = FrameBatch(capacity: count)
         for number in 0..<count {

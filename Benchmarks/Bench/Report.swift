@@ -11,7 +11,7 @@ struct Row {
     func values(of who: String) -> [Double]? { series.first { $0.who == who }?.values }
 }
 
-/// What the project wants of a row: ours against another's, or against a number.
+/// What the project requires of a row: ours against another's, or against a number.
 struct Goal {
     let subject: String
     /// nil: the value itself counts.
@@ -156,7 +156,7 @@ extension Array<Double> {
 }
 
 extension Double {
-    /// Three figures, as a reader wants them.
+    /// Three figures, for a reader.
     var short: String {
         let size = Swift.abs(self)
         let digits: Double = size >= 100 ? 1 : size >= 10 ? 10 : size >= 1 ? 100 : 1000

@@ -5,7 +5,7 @@
 //   datagrams serve PORT                            serves any number of clients; answers at TCP's PORT too
 //   datagrams up|down HOST PORT SECONDS SIZE FLOWS  as fast as nothing is lost; prints the receiver's datagrams/s
 //   datagrams paced HOST PORT SECONDS SIZE MBIT     receives a steady flow; prints the share that was lost, in percent
-//   datagrams questions HOST PORT SECONDS COUNT     asks from COUNT ports, one after the other; prints how many are
+//   datagrams questions HOST PORT SECONDS COUNT     queries from COUNT ports, one after the other; prints how many are
 //                                                   not answered within a second
 //   datagrams hold HOST PORT SECONDS COUNT          opens COUNT flows, prints `open`, and waits
 //   datagrams tcp|ping HOST PORT SECONDS            one small message and its answer at a time; prints microseconds

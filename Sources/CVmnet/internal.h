@@ -21,6 +21,9 @@ enum { DEFAULT_BATCH = 200, MAXIMUM_BATCH = 256, MAXIMUM_WRITE = 256 * 1024 };
 /// tag counts.
 enum { MAXIMUM_READ = 16 * (65550 + 76), SPARE_ROOM = 76 };
 
+/// Bytes of a virtio header, and of the least frame of Ethernet without its FCS (IEEE 802.3).
+enum { VIRTIO_HEADER = 12, MINIMUM_FRAME = 60 };
+
 struct cvmnet {
     interface_ref interface;
     /// Handlers of start and stop. Not the queue of the events: a handler must not wait behind one.
@@ -31,8 +34,8 @@ struct cvmnet {
     int read_batch, write_batch;
     struct vmpktdesc reads[MAXIMUM_BATCH], writes[MAXIMUM_BATCH];
     struct iovec read_pieces[MAXIMUM_BATCH], write_pieces[MAXIMUM_BATCH];
-    /// The least frame of Ethernet, behind a virtio header.
-    uint8_t padded[12 + 60];
+    /// The least frame of Ethernet, after a virtio header.
+    uint8_t padded[VIRTIO_HEADER + MINIMUM_FRAME];
 };
 
 /// State shared by a handler and its waiter, reference counted, because the framework may answer late or never.
@@ -60,10 +63,10 @@ void answer_give(struct answer *answer, vmnet_return_t status);
 /// The value of a key that this system may lack; NULL without it.
 const char *optional_key(const char *symbol);
 
-/// A network object, made in two steps, of which only the second asks the system.
+/// A network object, made in two steps, of which only the second calls the system.
 struct network_request;
 
-/// What `options` want of a network object. NULL with a status where the system does not take it.
+/// What `options` require of a network object. NULL with a status where the system does not take it.
 struct network_request *network_request_create(
     const struct cvmnet_options *options, vmnet_return_t *status, int *failed_rule);
 /// Makes the network. May hang. NULL with a status.

@@ -55,7 +55,7 @@ int cvmnet_has_virtio_header(void) { return optional_key("vmnet_enable_virtio_he
 /// The options of every kind of start.
 static xpc_object_t describe(const struct cvmnet_options *options) {
     xpc_object_t description = xpc_dictionary_create(NULL, NULL, 0);
-    // A switch carries many addresses: none of the system's making is wanted, unless one is to be the same every time.
+    // A switch carries many addresses: none of the system's making is needed, unless one is to be the same every time.
     xpc_dictionary_set_bool(description, vmnet_allocate_mac_address_key, options->interface_id != NULL);
     if (options->offload != CVMNET_NO_OFFLOAD) xpc_dictionary_set_bool(description, vmnet_enable_tso_key, true);
     // The two must not be combined.
@@ -207,7 +207,7 @@ int cvmnet_start(const struct cvmnet_options *options, int wakeup, uint64_t time
     it->events = dispatch_queue_create("vde_vmnet.events", DISPATCH_QUEUE_SERIAL);
     int error = start_interface(it, options, timeout, parameters);
     if (error) return error;
-    parameters->header = options->offload == CVMNET_VIRTIO_OFFLOAD ? 12 : 0;
+    parameters->header = options->offload == CVMNET_VIRTIO_OFFLOAD ? VIRTIO_HEADER : 0;
     // If the system reports no size, or an invalid one, use the maximum.
     it->room = parameters->maximum_frame - 1 < 1 << 20 ? (size_t)parameters->maximum_frame + SPARE_ROOM : SIZE_MAX;
     it->read_batch = parameters->read_batch;

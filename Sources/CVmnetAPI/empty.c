@@ -1,3 +1,3 @@
 // SPDX-License-Identifier: Apache-2.0
-// This target has headers only; the package manager wants something to compile.
+// This target has headers only; the package manager requires something to compile.
 typedef int cvmnetapi_has_headers_only;

@@ -75,8 +75,8 @@ struct Scene {
         }
     }
 
-    /// Where packets of guests leave the host by all of its rules; nil if they do not. The kernel is asked for a packet
-    /// that comes in by the TAP; before there is one, by the loopback interface.
+    /// Where packets of guests leave the host by all of its rules; nil if they do not. The kernel is queried for a
+    /// packet that comes in by the TAP; before there is one, by the loopback interface.
     var path: (interface: String, mtu: Int)? {
         if isRouted, let index = NetworkInterfaces.index(of: tap) {
             return NetworkInterfaces.path(to: HostFirewallInspector.outside, from: guests.firstLease, input: index)

@@ -55,7 +55,7 @@ package struct SendVector: ~Copyable {
         count < SendVector.capacity && nextPiece + frames + 1 <= 2 * SendVector.capacity
     }
 
-    /// Forgets all messages, and with them the addresses of their memory.
+    /// Removes all messages, and with them the addresses of their memory.
     @inlinable
     package mutating func removeAll() {
         count = 0

@@ -36,7 +36,7 @@ import Timing
 //     change                    write to the record, then make the change
 //     regular end               take the directory lock (1 s at most); undo in reverse order; remove the record
 //     kill, crash, power loss   nothing; the next start in the same network namespace undoes the record. A record of
-//                               an earlier boot is removed, because the kernel has forgotten those changes, and one of
+//                               an earlier boot is removed, because the kernel no longer has those changes, and one of
 //                               a network namespace that is gone (`NamespaceSweep`)
 //
 // Several instances. A setting such as forwarding on eth0 is shared. While another live instance has recorded the same

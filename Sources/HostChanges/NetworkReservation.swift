@@ -7,7 +7,7 @@ import Wire
 
 extension HostChanges {
     /// Chooses a network that this host does not use, and reserves it against other instances.
-    /// - Parameter chosen: the network that the user wants; nil for the first candidate that is free.
+    /// - Parameter chosen: the network that the user chose; nil for the first candidate that is free.
     /// - Throws: `alreadyRunning` if another instance has the chosen network, `unavailable` if the host uses it, or
     ///   uses every candidate, `cannotCreate` if the host has no place for the record.
     package static func reserveNetwork(

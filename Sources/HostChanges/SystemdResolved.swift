@@ -2,7 +2,7 @@
 import Platform
 import Timing
 
-/// DNS servers of one interface in systemd-resolved, by `resolvectl(1)`. systemd-resolved forgets them with the
+/// DNS servers of one interface in systemd-resolved, by `resolvectl(1)`. systemd-resolved drops them with the
 /// interface.
 package enum SystemdResolved {
     /// The socket of its Varlink service.

@@ -152,7 +152,7 @@ package final class UndoLog {
 
     /// The records that dead instances left in this network namespace. Each stays locked until it is released.
     ///
-    /// Removes records of earlier boots, because the kernel has forgotten those changes, and records of other
+    /// Removes records of earlier boots, because the kernel no longer has those changes, and records of other
     /// namespaces by the rules of `NamespaceSweep`.
     package static func orphans(in directory: String) -> [UndoLog] {
         let mark = "@\(NetworkNamespace.boot)-", own = ownSuffix

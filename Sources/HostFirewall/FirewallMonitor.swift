@@ -61,7 +61,7 @@ package final class FirewallMonitor {
             .interface
     }
 
-    /// The same by IPv6; nil without IPv6.
+    /// The same over IPv6; nil without IPv6.
     private func egressInterface6() -> String? {
         network6 == nil ? nil : HostFirewallInspector.egressInterface6(except: tap)
     }

@@ -20,7 +20,7 @@ package final class GuestFirewall {
     private static let repairLimit = 3
 
     private let nftables = NFTables()
-    /// The wanted rules. `apply` brings the kernel in line with them.
+    /// The rules that should exist. `apply` brings the kernel in line with them.
     package var rules: NATTable
     /// Refused packets that tables which were replaced have counted.
     private var refusedBefore = 0

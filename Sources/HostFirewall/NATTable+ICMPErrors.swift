@@ -2,12 +2,12 @@
 
 // ICMP errors of guests. An error quotes the packet that it is about. The kernel believes it, whatever interface it
 // comes in by: it lowers the MTU of a path, and fails the operations of a UDP socket. A guest could quote connections
-// of the host and of its other networks, and guess or know their ports.
+// of the host and of its other networks, and guess or learn their ports.
 //
 // An error from the TAP passes if the connection that it quotes passes this TAP. Routers behind guests report errors
 // too, so that addresses do not decide it. Every packet that comes in or leaves by the TAP marks its connection, by
 // bits of the conntrack label. Conntrack gives an ICMP error the label of the connection that it quotes, and no label
-// if it knows none, or if the error is not addressed to the sender of the quoted packet.
+// if it has none, or if the error is not addressed to the sender of the quoted packet.
 //
 // Errors mark nothing: a guest would mark the connection that it quotes. Conntrack decides what an error is, behind
 // headers too that nft does not look behind: the state of an error is `related` or `invalid`. The first packet of a

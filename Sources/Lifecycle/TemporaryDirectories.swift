@@ -12,7 +12,7 @@ package enum TemporaryDirectories {
     private static let prefix = "vde_vmnet-"
     /// Between a user's number and the random characters.
     private static let separator: Character = "."
-    /// Tries of a random name, of which another user could know none.
+    /// Tries of a random name, of which another user could predict none.
     private static let attempts = 4
 
     /// The first choice of a user.

@@ -5,8 +5,8 @@ import Logging
 import Platform
 import Wire
 
-/// Answers the host's own queries for guests' names, by UDP and TCP at a loopback address. Programs of the host cannot
-/// send to the gateway's port 53, because no socket is there (`DNSGateway`). Other names are refused, so that a
+/// Answers the host's own queries for guests' names, over UDP and TCP at a loopback address. Programs of the host
+/// cannot send to the gateway's port 53, because no socket is there (`DNSGateway`). Other names are refused, so that a
 /// resolver of the host that queries this one never gets its own query back.
 package final class HostNameListener {
     /// Datagrams that are answered before other work of the thread.

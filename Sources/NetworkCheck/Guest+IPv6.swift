@@ -78,9 +78,9 @@ extension Guest {
             }
             if kind == OptionField.nameServers {
                 var offset = OptionField.servers
-                while offset + 16 <= option.byteCount, servers.count < 8 {
+                while offset + IPv6Address.length <= option.byteCount, servers.count < 8 {
                     servers.append(IPv6Address(option, at: offset))
-                    offset += 16
+                    offset += IPv6Address.length
                 }
             }
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A kind of firmware or boot program that asks for a boot file by DHCP.
+/// A kind of firmware or boot program that requests a boot file by DHCP.
 package enum BootClient: String, CaseIterable, Sendable {
     /// PXE of a BIOS.
     case bios

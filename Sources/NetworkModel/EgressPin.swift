@@ -17,7 +17,7 @@ package struct EgressPin: Hashable, Sendable {
     /// A port of UDP that `Scope.everyPort` leaves out.
     package static let quicPort: UInt16 = 443
 
-    /// The guest's hardware address: its query by IPv4 pins IPv6 addresses as well.
+    /// The guest's hardware address: its query over IPv4 pins IPv6 addresses as well.
     package let guest: MACAddress
     /// The destination.
     package let address: IPAddress

@@ -82,7 +82,7 @@ package struct DatagramBuffer: ~Copyable {
     /// Its sender.
     package func peer(_ index: Int) -> SocketAddress { unsafe SocketAddress(raw: datagram(index).peer) }
 
-    /// The address of this host that it was sent to, if `reportDatagrams` has asked for it; its port is 0.
+    /// The address of this host that it was sent to, if `reportDatagrams` has requested it; its port is 0.
     package func local(_ index: Int) -> SocketAddress? {
         let raw = unsafe datagram(index).local
         return raw.family == 0 ? nil : SocketAddress(raw: raw)

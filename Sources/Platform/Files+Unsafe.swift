@@ -115,7 +115,7 @@ extension Files {
                 "open", path))
     }
 
-    /// Opens a file for writing, and creates it, with the rights of the user that called sudo: only the kernel knows
+    /// Opens a file for writing, and creates it, with the rights of the user that called sudo: only the kernel has
     /// which files that user may write.
     static func openForWriting(
         _ path: String, as caller: (user: UInt32, group: UInt32)

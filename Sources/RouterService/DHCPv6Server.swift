@@ -51,7 +51,7 @@ package struct DHCPv6Server: Sendable {
         let reserved = contents.reservations[hardware]
         switch message.kind {
         case .solicit, .request, .renew, .rebind:
-            // On this link, another server may know a client that this one does not (section 18.3.5).
+            // On this link, another server may have a binding for a client that this one lacks (section 18.3.5).
             if message.kind == .rebind, reserved == nil { return nil }
             if message.kind == .solicit, isCommitted {
                 answer.options.append(DHCPv6Message.Option(DHCPv6Message.Code.rapidCommit))

@@ -64,11 +64,11 @@ package protocol NetworkSession: AnyObject {
     func detachClient(_ port: PortNumber)
     /// Allows the guests at these ports to be routers and DHCP servers.
     func allowServers(at ports: Set<Int>)
-    /// The number and description of a port for messages; nil if the session does not know it.
+    /// The number and description of a port for messages; nil if the session does not have it.
     func name(of port: PortNumber) -> String?
     /// The console's number of a port; nil if it has none.
     func number(of port: PortNumber) -> Int?
-    /// What the session knows about the client at a port; nil for a port of another listener or of the host.
+    /// What the session stores about the client at a port; nil for a port of another listener or of the host.
     func client(of port: PortNumber) -> PortClient?
     /// Disconnects the clients at a numbered port.
     /// - Throws: why that is impossible.
@@ -97,7 +97,7 @@ package struct PortSettings: Equatable, Sendable {
     package var hasGuests: Bool
 }
 
-/// A client of the switch, as far as the session knows it.
+/// A client of the switch, as the session stores it.
 package struct PortClient: Equatable, Sendable {
     /// The console's number of the port.
     package let number: Int?

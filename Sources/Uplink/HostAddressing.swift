@@ -2,7 +2,7 @@
 import NetworkModel
 import Wire
 
-/// A station that is the router to the outside by IPv6, beside the gateway.
+/// A station that is the router to the outside over IPv6, beside the gateway.
 package struct Router6: Equatable, Sendable {
     /// Its hardware address.
     package let hardware: MACAddress
@@ -23,7 +23,7 @@ package struct Router6: Equatable, Sendable {
 package struct HostAddressing: Sendable {
     /// The guests' network, with the gateway's address.
     package let network: GuestNetwork
-    /// The hardware address of the gateway and of the address service. With vmnet, of the address service only.
+    /// The hardware address of the gateway and of the DHCP server. With vmnet, of the DHCP server only.
     package let hardware: MACAddress
     /// The TAP, if guests are behind one.
     package let interface: String?
@@ -34,7 +34,7 @@ package struct HostAddressing: Sendable {
     /// The guests' IPv6 network, which this program advertises with the first of `gatewayIPv6` as the router; nil for
     /// none, and if the uplink advertises it.
     package let network6: IPv6Network?
-    /// The router to the outside by IPv6, if it is another station of the guests' network than the gateway.
+    /// The router to the outside over IPv6, if it is another station of the guests' network than the gateway.
     package let router6: Router6?
     /// The gateway answers DNS itself, so guests need no name service of this program.
     package let answersDNS: Bool

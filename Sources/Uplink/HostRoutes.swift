@@ -13,9 +13,9 @@ package enum HostRoutes {
         return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
     }
 
-    /// Whether the host reaches the outside by IPv6: a route by an interface that is neither loopback nor a TAP of this
-    /// program, to more than link-local addresses. A network on the link counts: guests reach it, and get "no route"
-    /// for the rest. True if routes cannot be listed.
+    /// Whether the host reaches the outside over IPv6: a route by an interface that is neither loopback nor a TAP of
+    /// this program, to more than link-local addresses. A network on the link counts: guests reach it, and get "no
+    /// route" for the rest. True if routes cannot be listed.
     package static var hasEgressIPv6: Bool {
         guard let routes = try? NetworkInterfaces.routes6() else { return true }
         return Set(routes.map(\.interface)).contains {

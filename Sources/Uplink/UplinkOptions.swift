@@ -17,7 +17,7 @@ package enum NetworkMode: Equatable, Sendable {
     package var isBridged: Bool { if case .bridged = self { true } else { false } }
 }
 
-/// What the user has asked for, as far as it concerns the uplink.
+/// What the user has requested, as far as it concerns the uplink.
 package struct UplinkOptions: Sendable {
     /// The uplink's mode.
     package var mode: NetworkMode
@@ -64,7 +64,7 @@ package struct UplinkOptions: Sendable {
         MACAddress(locallyAdministeredFrom: interfaceID ?? Array("vde_vmnet".utf8) + gateway.bytes)
     }
 
-    /// The hardware address of the router by IPv6 beside the gateway, the same in every run.
+    /// The hardware address of the router over IPv6 beside the gateway, the same in every run.
     package func routerHardwareAddress(gateway: IPv4Address) -> MACAddress {
         MACAddress(locallyAdministeredFrom: Array("router".utf8) + hardwareAddress(gateway: gateway).bytes)
     }

@@ -100,7 +100,7 @@ extension UserNAT {
         }
     }
 
-    /// Ends a published port. Connections of its clients are reset, clients of UDP are forgotten.
+    /// Ends a published port. Connections of its clients are reset, clients of UDP are removed.
     package func unpublish(_ published: PublishedPort) {
         for host in published.ports { unpublish(published, host) }
     }

@@ -124,7 +124,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
 
     /// Notes leases that were given: address, client, its name, and the end.
     package func note(_ leases: [(IPv4Address, MACAddress, GuestName?, end: Instant)]) {
-        // The gateway asks the switch for the clients' ports.
+        // The gateway gets the clients' ports from the switch.
         sink.lockShared()
         pollLock.lock()
         let present = BootClock.now

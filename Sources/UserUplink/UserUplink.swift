@@ -90,7 +90,8 @@ package final class UserUplink: Uplink {
             """)
     }
 
-    /// Makes the router to the outside by IPv6 beside the TAP of a host whose kernel does not forward IPv6 for guests.
+    /// Makes the router to the outside over IPv6 beside the TAP of a host whose kernel does not forward IPv6 for
+    /// guests.
     /// - Parameters:
     ///   - options: of the TAP's network; the published ports of IPv6 only.
     ///   - host: the TAP's place on the guests' network, with an IPv6 network.

@@ -9,7 +9,7 @@ import Wire
 //
 //   1. The client connects to `ctl`.
 //   2. It binds its own datagram socket, in the switch's directory or, if it cannot write there, in one that
-//      libvdeplug uses too, and sends one request with that socket's path, the wanted port and a description.
+//      libvdeplug uses too, and sends one request with that socket's path, the requested port and a description.
 //   3. The switch makes a datagram socket, connects it to the client's, and answers with its address
 //      (`sockaddr_un`). A switch refuses by closing the connection; older ones of vde_switch do not answer at all.
 //   4. The client connects its datagram socket to that address, and removes its own name.

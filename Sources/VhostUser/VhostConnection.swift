@@ -3,6 +3,35 @@ import EventLoop
 import Platform
 import VirtioRing
 
+// Theory of operation: vhost-user
+// ===============================
+//
+// A front end, such as QEMU, connects to a stream socket and sends messages (QEMU docs/interop/vhost-user). They
+// carry descriptors: the guest's memory, and two eventfds for each ring, kick and call. Frames do not pass this socket:
+// a worker copies them between the rings and the switch (see `VhostDevice`).
+//
+//     part              thread           what it has
+//     MessageReader     control          a message in pieces, and its descriptors
+//     VhostConnection   control          negotiated protocol features, device status; carries messages out
+//     VhostDevice       control, worker  memory, rings, dirty log, negotiated features; behind one lock
+//
+// States of a ring, which `VhostDevice` keeps:
+//
+//     state     left by
+//     stopped   SET_VRING_KICK (started), after size, addresses and base
+//     started   SET_VRING_ENABLE, or no negotiated protocol features (running); GET_VRING_BASE, a reset (stopped)
+//     running   SET_VRING_ENABLE with 0 (started); GET_VRING_BASE, a reset (stopped); a fault (the device ends)
+//
+// Replies. A request has its own reply, or, with REPLY_ACK negotiated and requested, an acknowledgement: 0 for
+// success. An unknown request is refused by that, and otherwise ignored, as the specification has it.
+//
+// Ends. `onEnd` is called once, after the front end has closed its connection, or after a message that breaks the
+// protocol. A fault of the rings ends the port first: the switch reports it as unreachable, and the session then calls
+// `close`. `close` stops the rings and drops the memory.
+//
+// Locks and blocking. The control thread takes the device's lock for one message, a worker for one batch. Reading and
+// writing the socket do not block: a front end that does not read its replies is disconnected.
+
 /// The control side of one vhost-user front end: carries out its messages. On the control thread.
 package final class VhostConnection {
     /// Protocol features of vhost-user, as far as they are offered.
@@ -58,7 +87,7 @@ package final class VhostConnection {
         try loop.watch(self.socket.raw) { [unowned self] _ in receive() }
     }
 
-    /// Stops the rings, and forgets the guest's memory. Call it once; `onEnd` is not called any more.
+    /// Stops the rings, and drops the guest's memory. Call it once; `onEnd` is not called any more.
     package func close() {
         guard !isClosed else { return }
         isClosed = true
@@ -83,14 +112,14 @@ package final class VhostConnection {
     private func handle(_ message: VhostMessage) throws(VhostFault) {
         let hasAcknowledgements = protocolFeatures & ProtocolFeature.acknowledgements != 0
         guard let request = message.request else {
-            // Such as a migration's. The front end learns that only if it asks.
-            if message.wantsAcknowledgement && hasAcknowledgements { try send(message.reply(1)) }
+            // Such as a migration's. The front end learns that only if it has requested a reply.
+            if message.needsAcknowledgement && hasAcknowledgements { try send(message.reply(1)) }
             return
         }
         var isRefused = false
         if let reply = try reply(to: message, request, &isRefused) {
             try send(reply)
-        } else if message.wantsAcknowledgement && hasAcknowledgements {
+        } else if message.needsAcknowledgement && hasAcknowledgements {
             try send(message.reply(isRefused ? 1 : 0))
         }
     }

@@ -10,6 +10,8 @@ package struct VhostMessage: Equatable, Sendable {
     /// The longest payload that a request has: the memory table.
     package static let maximumPayload = 8 + GuestMemory.maximumRegions * regionLength
     private static let regionLength = 32
+    /// Bytes of the other payloads: a number, a ring and a number, a place in the dirty log, the addresses of a ring.
+    private static let numberLength = 8, ringStateLength = 8, logLength = 16, ringAddressesLength = 40
 
     /// Offsets in the header, and in the payloads (vhost-user, "Header" and "Payload").
     private enum Field {
@@ -21,7 +23,7 @@ package struct VhostMessage: Equatable, Sendable {
         static let regionCount = 0, regions = 8
         static let guestAddress = 0, size = 8, userAddress = 16, fileOffset = 24
     }
-    /// In the flags: the version, and the bits of a reply and of a wanted acknowledgement.
+    /// In the flags: the version, and the bits of a reply and of a requested acknowledgement.
     private static let version: UInt32 = 1, versionMask: UInt32 = 3, isReply: UInt32 = 4, needsReply: UInt32 = 8
 
     /// The requests that are handled.
@@ -37,13 +39,13 @@ package struct VhostMessage: Equatable, Sendable {
     /// The number of the request.
     package let number: UInt32
     /// The front end waits for an acknowledgement, if that was negotiated.
-    package let wantsAcknowledgement: Bool
+    package let needsAcknowledgement: Bool
     /// What follows the header.
     package var payload: [UInt8]
 
-    package init(_ number: UInt32, wantsAcknowledgement: Bool = false, payload: [UInt8]) {
+    package init(_ number: UInt32, needsAcknowledgement: Bool = false, payload: [UInt8]) {
         self.number = number
-        self.wantsAcknowledgement = wantsAcknowledgement
+        self.needsAcknowledgement = needsAcknowledgement
         self.payload = payload
     }
 
@@ -62,7 +64,7 @@ package struct VhostMessage: Equatable, Sendable {
             throw VhostFault("it announced a message of \(length) bytes; the longest one has \(maximumPayload)")
         }
         let message = VhostMessage(
-            span.native32(at: Field.request), wantsAcknowledgement: flags & needsReply != 0, payload: [])
+            span.native32(at: Field.request), needsAcknowledgement: flags & needsReply != 0, payload: [])
         return (message, Int(length))
     }
 
@@ -95,19 +97,19 @@ package struct VhostMessage: Equatable, Sendable {
 
     /// A payload of one number.
     package func number64() throws(VhostFault) -> UInt64 {
-        try checkLength(8)
+        try checkLength(VhostMessage.numberLength)
         return word64(Field.number)
     }
 
     /// Bytes of the dirty log, and where it begins in its file.
     package func logPlace() throws(VhostFault) -> (length: UInt64, offset: UInt64) {
-        try checkLength(16)
+        try checkLength(VhostMessage.logLength)
         return (word64(Field.logLength), word64(Field.logOffset))
     }
 
     /// A ring, and a number for it.
     package func ringState() throws(VhostFault) -> (ring: Int, value: UInt32) {
-        try checkLength(8)
+        try checkLength(VhostMessage.ringStateLength)
         let span = payload.rawSpan
         return (try ring(UInt64(span.native32(at: Field.ring))), span.native32(at: Field.ringValue))
     }
@@ -120,7 +122,7 @@ package struct VhostMessage: Equatable, Sendable {
 
     /// A ring, and the front end's addresses of its parts.
     package func ringAddresses() throws(VhostFault) -> (ring: Int, place: RingPlace) {
-        try checkLength(40)
+        try checkLength(VhostMessage.ringAddressesLength)
         var place = RingPlace()
         place.descriptors = word64(Field.ringDescriptors)
         place.used = word64(Field.ringUsed)

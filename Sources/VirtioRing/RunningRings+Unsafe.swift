@@ -151,7 +151,7 @@ struct RunningRings: ~Copyable {
         return Int32(filled)
     }
 
-    /// Asks the guest to announce the next frame of each ring. Returns whether there is one already.
+    /// Requests that the guest announce the next frame of each ring. Returns whether there is one already.
     mutating func announce() -> Bool {
         var hasFrames = false
         for index in 0..<pairCount where unsafe pairs[index].transmitting?.announce(true) == true { hasFrames = true }
@@ -216,7 +216,7 @@ struct RunningRings: ~Copyable {
             let frame = unsafe frames[sent * stride]
             last = pairCount > 1 ? unsafe pair(of: frame) : 0
             outcome = unsafe writer.write(frame, to: &pairs[last].receiving!, features, headerLength: headerLength)
-            // A guest that has filled its ring meanwhile may have announced that before it was asked to.
+            // A guest that has filled its ring meanwhile may have announced that before the request.
             if outcome == .full, unsafe pairs[last].receiving!.announce(true) {
                 outcome = unsafe writer.write(frame, to: &pairs[last].receiving!, features, headerLength: headerLength)
             }

@@ -13,7 +13,7 @@ import Wire
 // The control thread (`VhostConnection`) sets rings and memory. Both hold `lock`, a worker for one batch.
 //
 // Events. The port's descriptor is a poller, which watches the guest's kicks edge-triggered. A kick need not be read,
-// so that no eventfd can block a worker. A worker takes all frames of the ring, and then asks for the next kick.
+// so that no eventfd can block a worker. A worker takes all frames of the ring, and then requests the next kick.
 //
 // Offloads. The switch gives the device every frame behind its virtio header, as to a TAP. What the guest has not
 // negotiated is done here, while the frame is copied: checksums, and segmentation (`FrameWriter`).
@@ -174,7 +174,7 @@ package final class VhostDevice: @unchecked Sendable {
         return state.places[ring].base
     }
 
-    /// Stops all rings, and forgets the memory.
+    /// Stops all rings, and drops the memory.
     package func close() {
         for ring in 0..<VhostDevice.ringCount { _ = stop(ring) }
         try? setMemory(nil)

@@ -33,7 +33,7 @@ package struct VirtioFeatures: OptionSet, Sendable {
     package static let logAll = bit(26)
     /// A chain may lie in a separate table.
     package static let indirectDescriptors = bit(28)
-    /// Each side names the entry that it wants to be announced.
+    /// Each side names the entry that is to be announced to it.
     package static let eventIndex = bit(29)
     /// Of vhost-user itself.
     package static let protocolFeatures = bit(30)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Port forwarding: what was asked for, kept for tests to look at. A port has one rule.
+// Port forwarding: what was requested, kept for tests to look at. A port has one rule.
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>

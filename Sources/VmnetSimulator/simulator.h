@@ -124,7 +124,7 @@ void object_release(struct object *object);
 /// Whether another network that was made has an address of this range.
 int object_overlaps(uint32_t start, uint32_t mask, const struct object *except);
 
-/// Forgets the rules of an owner: an interface, or an object.
+/// Removes the rules of an owner: an interface, or an object.
 void simulated_rules_remove(const void *owner);
 void simulated_rules_move(const void *from, const void *to);
 vmnet_return_t simulated_rules_add(

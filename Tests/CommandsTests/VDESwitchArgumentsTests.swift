@@ -8,7 +8,7 @@ import Sessions
 import Testing
 import VDESwitch
 
-/// The switch that a line for vde_switch asks for.
+/// The switch that a line for vde_switch describes.
 private func configured(_ words: String...) throws -> (own: SwitchConfiguration, whole: Configuration) {
     let configuration = try Switch.parse(try VDESwitchArguments.normalized(words)).makeConfiguration()
     guard case .server(let own) = configuration.role else { fatalError("no switch") }

@@ -153,7 +153,7 @@ private let second = TimeAmount.seconds(1)
         var harness = DHCPHarness()
         let identifier: [UInt8] = [255, 9, 9, 9]
         #expect(harness.lease(mac(1), identifier: identifier) == ip(2))
-        // The clone asks; the first one answers the probe.
+        // The clone sends a request; the first one answers the probe.
         _ = harness.send(harness.message(.discover, mac(2)) { $0[.clientIdentifier] = identifier })
         harness.arp(.reply, from: mac(1), ip(2))
         let offer = try #require(harness.wait(second).last)
@@ -243,7 +243,7 @@ private let second = TimeAmount.seconds(1)
         harness.lease(mac(1))
         let forged = harness.message(.request, mac(2)) { $0.clientAddress = ip(2) }
         #expect(harness.send(forged, from: ip(2), to: ip(1)).map(\.kind) == [.nak])
-        // Asked of all, it may be meant for another server.
+        // A request to all may be meant for another server.
         #expect(harness.send(forged, from: ip(2)).isEmpty)
         // A client of this server that is wrong gets a DHCPNAK either way.
         let wrong = harness.message(.request, mac(1)) { $0.clientAddress = ip(9) }

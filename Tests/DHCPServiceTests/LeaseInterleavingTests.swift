@@ -8,7 +8,7 @@ import Wire
 private let second = TimeAmount.seconds(1)
 
 /// Random conversations of many clients at many ports, of good will and of ill. Whatever their order, no address
-/// belongs to two clients, no port exceeds its share, and the journal comes to what the server knows.
+/// belongs to two clients, no port exceeds its share, and the journal comes to what the server has.
 @Suite struct LeaseInterleavingTests {
     /// A client as it sees itself.
     private struct Client {

@@ -6,7 +6,7 @@ import Wire
 
 private let second = TimeAmount.seconds(1)
 
-/// Clients that have, or believe to have, an address of which the server does not know.
+/// Clients that have, or believe to have, an address that the server has not stored.
 @Suite struct ReclaimTests {
     private func alone(last: Int = 254, leases: [Lease] = []) -> DHCPHarness {
         DHCPHarness(last: last, leases: leases) { $0.isAuthoritative = true }

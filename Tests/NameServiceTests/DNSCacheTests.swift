@@ -197,7 +197,7 @@ private enum Message {
         #expect(none.count == 0)
     }
 
-    /// Whatever is stored, looked up and forgotten: the bounds hold, and a hit is what was stored.
+    /// Whatever is stored, looked up and removed: the bounds hold, and a hit is what was stored.
     @Test(arguments: 1...4 as ClosedRange<UInt64>)
     func entriesStayConsistent(seed: UInt64) throws {
         var random = SeededGenerator(seed: seed), cache = DNSCache(limit: 16), now = start, wrong = 0

@@ -114,7 +114,7 @@ import Wire
         }
         harness.control.detach(b.number)
         harness.settle()
-        // Frames to the forgotten address are flooded now.
+        // Frames to the removed address are flooded now.
         while !c.received().isEmpty { harness.settle() }
         let word = frame(to: mac(3), from: mac(1), [9])
         try a.send(word)

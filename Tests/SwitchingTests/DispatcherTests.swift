@@ -187,7 +187,7 @@ import Wire
         #expect(c.received().count == 1, "the address is unknown, not at the old port")
     }
 
-    // MARK: The address service
+    // MARK: The DHCP server
 
     private func discover(from source: MACAddress) -> [UInt8] {
         Forged.discover(from: source)

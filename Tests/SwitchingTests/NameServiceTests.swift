@@ -214,7 +214,7 @@ import Wire
         #expect(
             tagging.received() == [Self.datagram(from: mac(3), third)], "in the other VLAN it is a frame like any other"
         )
-        // Answers stay in that VLAN, by UDP as by TCP.
+        // Answers stay in that VLAN, over UDP as over TCP.
         let answer = frame(to: .broadcast, from: Self.router, [1])
         for send in [{ scene.forward(answer) }, { _ = scene.harness.control.sendNameReply(answer) }] {
             send()

@@ -180,7 +180,7 @@ import Wire
         #expect(bindings.claim(address(1), by: station(2), now: 201) == nil)
     }
 
-    /// The host learns each address, and forgets none within five seconds.
+    /// The host learns each address, and drops none within five seconds.
     @Test func guestCannotRotateThroughAddresses() {
         var bindings = made(4)
         func claims(_ numbers: Range<UInt64>, now: UInt32) -> Int {

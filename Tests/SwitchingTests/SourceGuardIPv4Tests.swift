@@ -112,8 +112,8 @@ import Wire
         #expect(listener.received() == [frame])
     }
 
-    /// What the host keeps as a neighbour is bounded for each guest: an address of a large network, and any that asks
-    /// for the gateway.
+    /// What the host keeps as a neighbour is bounded for each guest: an address of a large network, and any that sends
+    /// ARP requests for the gateway.
     @Test(arguments: [16, 22, 23, 24]) func guestFillsNoTableOfNeighbors(length: Int) {
         let base = IPv4Address("10.20.0.0")!, gateway = IPv4Address("10.20.0.1")!, leased = IPv4Address("10.20.0.2")!
         let foreign = IPv4Address("172.16.0.1")!, isLarge = length < 23

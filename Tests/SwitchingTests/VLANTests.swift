@@ -163,7 +163,7 @@ private func tagged(
         try b.send(frame(to: mac(9), from: mac(2)))
         harness.settle()
         #expect(uplink.received() == [frame(to: mac(9), from: mac(1))])
-        // So is the address service.
+        // So is the DHCP server.
         let question = ARPPacket.probe(for: IPv4Address("192.168.105.2")!, from: mac(1)).frame(to: .broadcast)
         try a.send(question)
         try b.send(ARPPacket.probe(for: IPv4Address("192.168.105.3")!, from: mac(2)).frame(to: .broadcast))

@@ -8,7 +8,7 @@ package struct SeparateNFT {
     /// The environment of our program.
     package let environment: [String: String?]
 
-    /// - Parameter text: scripts with this text fail, as on a kernel that does not know what it stands for.
+    /// - Parameter text: scripts with this text fail, as on a kernel that lacks what it stands for.
     package init(_ network: TestNetwork, refusing text: String? = nil) throws {
         let library = try network.host.run(
             "sh", "-c", "readlink -f $(ldconfig -p | sed -n 's/.*libnftables.so.1 .*=> //p' | head -1)"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// A host and, behind its uplink, another that plays the Internet: it has a web server and a name server, and knows
+/// A host and, behind its uplink, another that plays the Internet: it has a web server and a name server, and has
 /// nothing of private networks.
 package final class TestNetwork {
     /// The host on which vde_vmnet runs.
@@ -12,7 +12,7 @@ package final class TestNetwork {
 
     package static let internetAddress = "203.0.113.1"
     package static let hostAddress = "203.0.113.2"
-    /// A name that the Internet's server knows, for its own address.
+    /// A name that the Internet's server has, for its own address.
     package static let internetName = "www.internet.example"
 
     private var servers: [BackgroundProgram] = []

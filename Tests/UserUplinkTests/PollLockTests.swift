@@ -12,7 +12,7 @@ import Wire
     private final class Scene: Sendable {
         let lock = PollLock()
         let inbox = SPSCFrameRing(capacity: 1 << 16)
-        /// Whether the other thread got the lock; nil while it does not know.
+        /// Whether the other thread got the lock; nil while it has no result.
         let outcome = Mutex<Bool?>(nil)
 
         init(frames: Int) {

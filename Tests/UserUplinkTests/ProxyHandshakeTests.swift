@@ -23,7 +23,7 @@ import Wire
     private func feed(_ handshake: inout ProxyHandshake, _ bytes: [UInt8], piece: Int = .max) -> ProxyHandshake.Step {
         var rest = bytes[...]
         while !rest.isEmpty {
-            let count = min(piece, handshake.wanted, rest.count)
+            let count = min(piece, handshake.needed, rest.count)
             guard count > 0 else { return .receive }
             let step = handshake.receive(Array(rest.prefix(count)))
             rest = rest.dropFirst(count)
@@ -149,8 +149,8 @@ import Wire
             var one = handshake(round % 2 == 0 ? .socks5 : .http, credentials: round % 3 == 0 ? login : nil)
             _ = one.begin()
             for _ in 0..<20 {
-                guard one.wanted > 0 else { break }
-                let count = Int.random(in: 1...min(one.wanted, 40), using: &random)
+                guard one.needed > 0 else { break }
+                let count = Int.random(in: 1...min(one.needed, 40), using: &random)
                 let bytes = (0..<count).map { _ in
                     Bool.random(using: &random)
                         ? UInt8.random(in: 0...5, using: &random) : .random(in: 0...255, using: &random)

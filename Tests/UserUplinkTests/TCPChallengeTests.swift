@@ -23,7 +23,7 @@ import Wire
         guest.send(.rst, at: guest.sndNxt &- 1)
         harness.poll()
         #expect(harness.segments().isEmpty && harness.relay.count == 1, "outside of the window it is dropped")
-        // A guest that knows nothing of the connection confirms it.
+        // A guest that has no state of the connection confirms it.
         guest.send(.rst, at: guest.sndNxt)
         harness.poll()
         #expect(harness.relay.count == 0)

@@ -8,7 +8,7 @@ import VirtioRing
 @Suite struct VhostMessageTests {
     @Test func headerIsRead() throws {
         let (message, length) = try VhostMessage.parse(header: VhostGuest.words32(5, 9, 40))
-        #expect(message.request == .setMemoryTable && message.wantsAcknowledgement && length == 40)
+        #expect(message.request == .setMemoryTable && message.needsAcknowledgement && length == 40)
         #expect(try VhostMessage.parse(header: VhostGuest.words32(99, 1, 0)).message.request == nil)
         for header in [[1, 2, 0], [1, 5, 0], [1, 1, 265], [1, 1, .max]] as [[UInt32]] {
             #expect(throws: VhostFault.self) {

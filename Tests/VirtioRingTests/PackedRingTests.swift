@@ -132,7 +132,7 @@ import Wire
         #expect(!isCalledByFrame())
     }
 
-    /// The device asks for the next entry once it has taken all.
+    /// The device requests the next entry once it has taken all.
     @Test(arguments: [all, plain]) func deviceAsksForEntries(features: VirtioFeatures) throws {
         let fixture = try RingFixture(features)
         let guest = fixture.guest, area = VhostGuest.Place.used[1]

@@ -58,7 +58,7 @@ import Wire
         #expect(fixture.send([numbered(1514)]).sent == 1)
     }
 
-    /// The rest waits until the guest offers buffers, and the device then asks for a kick.
+    /// The rest waits until the guest offers buffers, and the device then requests a kick.
     @Test(arguments: [all, plain])
     func deviceWaitsForBuffers(features: VirtioFeatures) throws {
         let fixture = try RingFixture(features)

@@ -94,7 +94,7 @@ import VmnetUplink
         #expect(link.send([UInt8](repeating: 0, count: 1515)) == (0, Errno.messageTooLong))
         #expect(link.send(question()) == (1, 0))
         try link.stop()
-        // One that wants whole Ethernet frames gets them.
+        // One that needs whole Ethernet frames gets them.
         simulate { $0.least_frame = 60 }
         let picky = try Link()
         #expect(picky.send(question(), count: 3) == (3, 0))

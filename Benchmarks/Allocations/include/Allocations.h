@@ -3,7 +3,7 @@
 #define ALLOCATIONS_H
 #include <stdint.h>
 
-/// How often this thread has asked for memory so far: malloc and its relatives are counted in a program that has this
+/// How often this thread has requested memory so far: malloc and its relatives are counted in a program that has this
 /// linked in.
 uint64_t allocations_so_far(void);
 

@@ -224,7 +224,7 @@ int platform_spawn_guest(const char *path, char *const arguments[], char *const 
     uint32_t group, const uint32_t *groups, int group_count, int32_t *pid);
 /// Replaces this process by the program, with `fd` as descriptor 3. Returns only on failure.
 int platform_become(const char *path, char *const arguments[], int fd);
-/// The groups of the user called `name`, `group` among them, as getgrouplist(3) knows them. Returns how many, at most
+/// The groups of the user called `name`, `group` among them, as getgrouplist(3) returns them. Returns how many, at most
 /// `capacity`.
 int platform_groups(const char *name, uint32_t group, uint32_t *groups, int capacity);
 /// Starts a detached thread with all signals blocked but SIGBUS.

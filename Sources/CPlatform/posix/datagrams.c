@@ -100,7 +100,7 @@ void platform_datagram_set_class(int fd, int ipv6, int traffic_class) {
 
 void platform_datagram_set_fragmentation(int fd, int ipv6, int is_allowed) {
 #if defined(IP_MTU_DISCOVER)
-    // A sender of IPv6 fragments for the path that it knows; routers do not (RFC 8200 section 5).
+    // A sender of IPv6 fragments for the path MTU that it has stored; routers do not (RFC 8200 section 5).
     if (ipv6) set(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, is_allowed ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_DO);
     else set(fd, IPPROTO_IP, IP_MTU_DISCOVER, is_allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_DO);
 #else

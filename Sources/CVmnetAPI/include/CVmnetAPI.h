@@ -12,7 +12,7 @@ static inline void *vmnet_lookup(const char *symbol) { return dlsym(RTLD_DEFAULT
 /// Of <servers/bootstrap.h>, which not every set of Apple's headers includes. The unknown service is 1102 there.
 extern kern_return_t bootstrap_look_up(mach_port_t bootstrap, const char name[128], mach_port_t *service);
 
-/// Whether launchd knows the Mach service that vmnet.framework calls: early at boot it does not. Any other failure
+/// Whether launchd offers the Mach service that vmnet.framework calls: early at boot it does not. Any other failure
 /// counts as known.
 static inline int vmnet_service_is_registered(void) {
     mach_port_t service = MACH_PORT_NULL;
@@ -21,7 +21,7 @@ static inline int vmnet_service_is_registered(void) {
     return status != 1102;
 }
 #else
-/// The simulator's in place of dlsym(3), so that it can be as old as a test wants it.
+/// The simulator's in place of dlsym(3), so that it can be as old as a test needs.
 void *vmnet_lookup(const char *symbol);
 /// The simulator's.
 int vmnet_service_is_registered(void);

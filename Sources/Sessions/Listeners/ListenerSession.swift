@@ -279,8 +279,8 @@ package final class ListenerSession {
             end(
                 event.port,
                 """
-                it announced a frame of \(length) bytes, and frames have 14 to \(FrameLimits.stream): the program may \
-                use another protocol
+                it announced a frame of \(length) bytes, and frames have \(FrameLimits.shortest) to \
+                \(FrameLimits.stream): the program may use another protocol
                 """
             )
         case .unreachable where frontEnds[event.port] != nil:

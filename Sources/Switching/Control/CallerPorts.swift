@@ -2,7 +2,7 @@
 import Atomics
 import Wire
 
-/// The port by which each address has last sent to the name service by TCP, to charge a connection to that port. Used
+/// The port by which each address has last sent to the name service over TCP, to charge a connection to that port. Used
 /// by all threads. IPv4 addresses are in the low bits. Addresses that end in the same ten bits share a slot, at the
 /// cost of accuracy only.
 final class CallerPorts: Sendable {

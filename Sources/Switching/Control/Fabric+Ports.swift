@@ -46,7 +46,7 @@ extension Fabric {
         ports[previous].nextInGroup = ports[number].nextInGroup
     }
 
-    /// Forgets everything about an attached port, and closes its descriptors.
+    /// Removes everything about an attached port, and closes its descriptors.
     func detach(_ number: PortNumber) {
         tables.addresses.forget(number)
         tables.sourceGuard.detach(number)
@@ -93,7 +93,7 @@ extension Fabric {
         }
     }
 
-    /// Forgets the addresses that were learned at a port; static ones stay.
+    /// Removes the addresses that were learned at a port; static ones stay.
     func forgetAddresses(of number: PortNumber) {
         tables.addresses.forget(number)
         tables.sourceGuard.forget(number)

@@ -110,7 +110,7 @@ extension ForwardingWorker {
         }
     }
 
-    /// Dispatches the frames that the address service, the name service and the boot service have sent.
+    /// Dispatches the frames that the services have sent.
     mutating func dispatchFromServices() {
         while true {
             batch.removeAll()

@@ -4,7 +4,7 @@ import Wire
 /// The address of the name service (DNS) for guests. Frames to its port 53 never reach the uplink: the service needs no
 /// socket of the host, and other programs that use that port are not disturbed.
 package struct NameService: Equatable, BitwiseCopyable, Sendable {
-    /// The port of DNS, by UDP and TCP.
+    /// The port of DNS, over UDP and TCP.
     package static let port: UInt16 = 53
 
     /// The gateway's address.

@@ -19,7 +19,7 @@ package enum PortKind: BitwiseCopyable, Sendable {
     case packet
     /// A device without its own descriptor (`FrameDevice`): frames by functions, announced by a wakeup.
     case device
-    /// No descriptor: the rings to and from the address service and the name service.
+    /// No descriptor: the rings to and from the services.
     case service
 
     /// The receiver learns when the peer has closed the connection: behind the last frame.

@@ -9,7 +9,7 @@ import Wire
 /// Bounded: a frame that does not fit is refused. Guests share it by one rule: the frames of a port never take more
 /// slots than are free.
 package final class ServiceFrameRing: @unchecked Sendable {
-    /// Bytes of the longest frame; enough for DHCP, ARP and DNS by UDP.
+    /// Bytes of the longest frame; enough for DHCP, ARP and DNS over UDP.
     package static let maximumFrameLength = 2048 - 4
 
     private let slots: Int

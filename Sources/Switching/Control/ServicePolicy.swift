@@ -2,7 +2,7 @@
 import Timing
 import Wire
 
-/// The frames of guests that the address service receives.
+/// The frames of guests that the services receive.
 package struct ServicePolicy: Equatable, Sendable {
     /// The service receives guests' DHCP requests; besides it only guests that may serve do (`GuestRules`).
     package var takesDHCP = false
@@ -10,7 +10,8 @@ package struct ServicePolicy: Equatable, Sendable {
     package var watchesDHCP = false
     /// The service receives copies of guests' ARP, for conflict probes.
     package var watchesARP = false
-    /// The uplink does not receive guests' DHCP requests, because the server behind it is not wanted; other guests do.
+    /// The uplink does not receive guests' DHCP requests, because the server behind it is to stay unused; other guests
+    /// do.
     package var withholdsDHCP = false
 
     /// See the properties.

@@ -4,7 +4,7 @@ import Timing
 import Wire
 
 /// The control plane's side of a switch, for all threads but the workers: attaches and detaches ports, changes
-/// settings, exchanges frames with the address service and the name service, and reports events.
+/// settings, exchanges frames with the services, and reports events.
 ///
 /// Commands are executed in order by the first worker, mostly within a millisecond; nothing here waits for that but
 /// `addresses` and `barrier`.
@@ -22,7 +22,7 @@ package final class SwitchControl: Sendable {
 
     /// Ports that one switch can have, the services' included.
     package static let portCapacity = 1024
-    /// The port of the address service and the name service, which is always attached.
+    /// The services' port, which is always attached.
     package static let servicePort: PortNumber = 0
 
     private let state = Mutex(State())
@@ -109,7 +109,7 @@ package final class SwitchControl: Sendable {
     /// Makes an address a static one of a port: frames to it go there, and no other port may use it.
     package func addStatic(_ address: MACAddress, at number: PortNumber) { submit(.addStatic(address, number)) }
 
-    /// Sets the VLANs of a port, and forgets the addresses that were learned there.
+    /// Sets the VLANs of a port, and removes the addresses that were learned there.
     /// - Parameters:
     ///   - untagged: of its frames without a tag; `PortConfiguration.noVLAN` if it takes none.
     ///   - tagged: those whose frames it sends and takes with a tag.
@@ -142,7 +142,7 @@ package final class SwitchControl: Sendable {
         submit(.capture(slot, tap, selection))
     }
 
-    /// After how many seconds an address that was not seen again is forgotten.
+    /// After how many seconds an address that was not seen again is removed.
     package func setAgeing(_ seconds: UInt32) { submit(.ageing(seconds)) }
 
     /// The address table as it is now; nil if the first worker does not answer within a second.
@@ -165,7 +165,7 @@ package final class SwitchControl: Sendable {
     /// `takesDHCP` is set.
     package func bind(_ leases: [LeaseBinding]) { submit(.bindings(leases)) }
 
-    /// Sets the frames of guests that the address service receives.
+    /// Sets the frames of guests that the services receive.
     package func setPolicy(_ policy: ServicePolicy) { submit(.policy(policy)) }
 
     /// Sets the rules for guests.
@@ -179,7 +179,7 @@ package final class SwitchControl: Sendable {
         nameQueries.removeFirst { ($0.copied(), $1) }
     }
 
-    /// The port by which `address` has last sent to the name service by TCP; 0 if it never has. An IPv4 address is in
+    /// The port by which `address` has last sent to the name service over TCP; 0 if it never has. An IPv4 address is in
     /// the low bits.
     package func port(ofCaller address: IPv6Address) -> PortNumber { callers.port(of: address) }
 
@@ -228,7 +228,7 @@ package final class SwitchControl: Sendable {
     /// The hardware address from which the switch itself sends loop probes and solicitations.
     package static var ownAddress: MACAddress { LoopDetector.source }
 
-    /// Sends a frame from the address service to guests. Returns false if the ring is full.
+    /// Sends a frame from a service to guests. Returns false if the ring is full.
     @discardableResult
     package func sendFromService(_ frame: [UInt8]) -> Bool {
         let taken = fromService.append(frame.rawSpan)
@@ -236,7 +236,7 @@ package final class SwitchControl: Sendable {
         return taken
     }
 
-    /// Removes the first frame of a guest for the address service, and returns it.
+    /// Removes the first frame of a guest for the services, and returns it.
     package func removeServiceFrame() -> ServiceFrame? {
         toService.removeFirst { ServiceFrame(bytes: $0.copied(), port: $1) }
     }
@@ -298,7 +298,7 @@ private struct AttachedPort {
     }
 }
 
-/// A guest's frame for the address service.
+/// A guest's frame for the services.
 package struct ServiceFrame: Equatable, Sendable {
     /// The frame, without VLAN tags.
     package let bytes: [UInt8]

@@ -32,13 +32,13 @@ extension Dispatcher {
         bytes.put16(control & VLANTag.priorityMask | vlan, at: EthernetHeader.Field.tagControl)
     }
 
-    /// Whether a frame is in the VLAN of the uplink and the address service. On a switch that is not VLAN-aware,
+    /// Whether a frame is in the VLAN of the uplink and the services. On a switch that is not VLAN-aware,
     /// guests may separate themselves by tags; a tag with VLAN 0 is a priority and no more.
     mutating func isInServiceVLAN(_ context: FrameContext) -> Bool {
         settings.isVLANAware ? context.vlan == ports[SwitchControl.servicePort].pvid : context.vlan == 0
     }
 
-    /// Offers a guest's frame to the address service. Returns true if no other port gets it.
+    /// Offers a guest's frame to the services. Returns true if no other port gets it.
     mutating func offer(_ context: FrameContext, as service: ServiceClass, _ batch: borrowing FrameBatch) -> Bool {
         guard isInServiceVLAN(context) else { return false }
         switch service {
@@ -135,7 +135,7 @@ extension Dispatcher {
         }
     }
 
-    /// The port of the guest that a DHCP reply of the address service is for (RFC 2131 section 2: chaddr); with guests
+    /// The port of the guest that a reply of the DHCP server is for (RFC 2131 section 2: chaddr); with guests
     /// isolated, a reply to the broadcast address goes to that guest only. Nil for other frames, and if that port is
     /// not known.
     mutating func dhcpRecipient(of frame: RawSpan, _ header: FrameHeader, vlan: UInt16) -> PortNumber? {

@@ -31,7 +31,7 @@ extension Dispatcher {
             if split(entry, at: egress, limit: endpoint.maximumFrame - entry.edit.lengthDelta, &batch) { return }
             endpoint.counters.dropped(.oversize)
         }
-        // Less than fits without a tag: the sender does not know whether there will be one.
+        // Less than fits without a tag: the sender cannot see whether there will be one.
         sendNotice(about: entry.index, mtu: endpoint.maximumFrame - EthernetHeader.taggedLength, batch)
     }
 

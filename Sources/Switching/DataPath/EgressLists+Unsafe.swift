@@ -93,7 +93,7 @@ struct EgressLists: @unchecked Sendable {
         return summary
     }
 
-    /// Forgets the ports that had frames; all lists were taken.
+    /// Clears the list of ports that had frames; all lists were taken.
     func removeAll() { unsafe activeCount.pointee = 0 }
 
     /// The entries of a port's list that was taken.

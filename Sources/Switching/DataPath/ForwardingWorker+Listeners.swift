@@ -57,7 +57,7 @@ extension ForwardingWorker {
         }
     }
 
-    /// Forgets a port that is detached, as a listener and as a peer.
+    /// Removes a port that is detached, as a listener and as a peer.
     mutating func forgetPeer(_ number: PortNumber) {
         listeners.pending.removeAll { $0.listener == number }
         listeners.peers.remove(number)

@@ -57,7 +57,7 @@ package struct FrameHeader: BitwiseCopyable {
             let link = LinkHeader(frame)
             payloadStart = link.length
             payload = link.isTooDeep ? .hidden : Payload(link.type)
-            // The address service is in the VLAN that the outermost tag names, and reads no SNAP.
+            // The services are in the VLAN that the outermost tag names, and read no SNAP.
             guard role == .guest, !link.hasInnerVLAN, !link.hasSNAP else {
                 service = .none
                 return
@@ -84,8 +84,8 @@ extension FrameHeader.Payload {
     }
 }
 
-/// Frames of guests that concern the address service, found by a few fields at fixed offsets. The service parses and
-/// checks them fully.
+/// Frames of guests that concern the services, found by a few fields at fixed offsets. The services parse and
+/// check them fully.
 @usableFromInline
 package enum ServiceClass: BitwiseCopyable, Sendable {
     case none, arp, dhcpRequest, dhcpReply

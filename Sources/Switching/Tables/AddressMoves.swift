@@ -50,6 +50,6 @@ struct AddressMoves {
         moves.first { $0.key == key && now &- $0.last <= AddressMoves.pause }
     }
 
-    /// Forgets the addresses that have come from `port`.
+    /// Removes the addresses that have come from `port`.
     mutating func forget(_ port: PortNumber) { moves.removeAll { $0.from == port } }
 }

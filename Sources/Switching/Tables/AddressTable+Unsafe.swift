@@ -53,7 +53,7 @@ package struct AddressTable: ~Copyable {
         @inlinable static var permanent: UInt32 { .max }
     }
 
-    /// Seconds after which an address that was not seen again is forgotten (IEEE 802.1Q table 8-6: 300).
+    /// Seconds after which an address that was not seen again is removed (IEEE 802.1Q table 8-6: 300).
     @usableFromInline package var ageing: UInt32 = 300
 
     @usableFromInline let keys: UnsafeMutablePointer<Key>
@@ -183,7 +183,7 @@ package struct AddressTable: ~Copyable {
         insert(key, Entry(lastSeen: Entry.permanent, port: port), first, 0)
     }
 
-    /// Forgets every address of a port, static ones too.
+    /// Removes every address of a port, static ones too.
     package mutating func forget(_ port: PortNumber) {
         for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && entries[way].port == port {
             unsafe keys[way] = 0

@@ -5,7 +5,7 @@ import Wire
 
 /// Which hardware address an IPv4 address was leased to (what DHCP snooping records): an open-addressing hash table,
 /// looked up for frames and changed by commands only. It holds `limit` leases; beyond that, those that end first are
-/// forgotten.
+/// removed.
 @safe
 struct LeaseBindings: ~Copyable {
     struct Holder: BitwiseCopyable {
@@ -73,7 +73,7 @@ struct LeaseBindings: ~Copyable {
         unsafe holders[slot] = holder
     }
 
-    /// Forgets expired bindings, and doubles the table if that frees less than half.
+    /// Removes expired bindings, and doubles the table if that frees less than half.
     private mutating func rebuild(now: UInt32) {
         var kept: [(address: UInt32, holder: Holder)] = []
         for slot in 0..<capacity where unsafe addresses[slot] != 0 && holders[slot].isCurrent(at: now) {

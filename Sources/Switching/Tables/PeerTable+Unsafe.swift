@@ -12,7 +12,7 @@ struct PeerTable: ~Copyable {
 
     private let names: UnsafeMutableRawPointer
     private let hashes: UnsafeMutablePointer<UInt64>
-    /// The port in each slot; 0, which is the address service's, for an empty one.
+    /// The port in each slot; 0, which is the services', for an empty one.
     private let slots: UnsafeMutablePointer<PortNumber>
     private let mask: Int
     private let seed: UInt64 = Random.value()

@@ -149,7 +149,7 @@ struct SourceBindings: ~Copyable {
         unsafe shares[Int(port)] = share
     }
 
-    /// Forgets the addresses of a port.
+    /// Removes the addresses of a port.
     mutating func forget(_ port: PortNumber) {
         while unsafe shares[Int(port)].count > 0 {
             unsafe remove(Int(shares[Int(port)].first + shares[Int(port)].count - 1))

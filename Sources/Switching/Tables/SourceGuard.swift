@@ -96,7 +96,8 @@ struct SourceGuard: ~Copyable {
     }
 
     /// Whether the host learns an address as that of a neighbour: one of its network, because it answers there, and
-    /// any that asks for the gateway by ARP. The addresses of a network of 512 or fewer fit into the host's table.
+    /// any that sends ARP requests for the gateway. The addresses of a network of 512 or fewer fit into the host's
+    /// table.
     private func isNeighbor(_ address: IPv4Address, _ target: IPv4Address?) -> Bool {
         guard let network else { return false }
         return network.contains(address) ? network.prefixLength < SourceGuard.smallNetwork : target == gateway
@@ -113,7 +114,7 @@ struct SourceGuard: ~Copyable {
         forgetLast()
     }
 
-    /// Forgets which IPv6 addresses the guests of a port use.
+    /// Removes the IPv6 addresses that the guests of a port use.
     mutating func forget(_ port: PortNumber) {
         bindings.forget(port)
         forgetLast()

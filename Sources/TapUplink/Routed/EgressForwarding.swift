@@ -45,7 +45,7 @@ final class EgressForwarding {
         self.logger = logger
     }
 
-    /// The interfaces between which rules drop forwarded packets. None on a router, where the administrator wants those
+    /// The interfaces between which rules drop forwarded packets. None on a router, where the administrator needs those
     /// packets to pass.
     var restrictedInterfaces: [String] { version.isRouter ? [] : interfaces.keys.sorted() }
 

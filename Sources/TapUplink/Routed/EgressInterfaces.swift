@@ -10,7 +10,7 @@ enum EgressInterfaces {
         leading(Set(routes.lazy.filter { !$0.isLocal }.map(\.interface)), except: tap)
     }
 
-    /// The same by IPv6.
+    /// The same over IPv6.
     static func leading6(_ routes: [Route6], except tap: String) -> [(name: String, index: UInt32)] {
         leading(Set(routes.map(\.interface)), except: tap)
     }

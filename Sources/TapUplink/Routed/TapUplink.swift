@@ -25,7 +25,7 @@ package final class TapUplink: Uplink {
     private var packetLog: PacketLog?
     private var refusals = RefusalTable()
     private lazy var holders = AddressHolders(loop: context.loop, logger: context.logger)
-    /// A user-mode NAT beside the TAP is the guests' router to the outside by IPv6.
+    /// A user-mode NAT beside the TAP is the guests' router to the outside over IPv6.
     private let hasNAT6: Bool
     package private(set) var port: PortNumber?
     package private(set) var hostAddressing: HostAddressing?
@@ -49,8 +49,8 @@ package final class TapUplink: Uplink {
     }
 
     /// Touches nothing yet.
-    /// - Parameter hasNAT6: a user-mode NAT beside the TAP is the guests' router to the outside by IPv6, and publishes
-    ///   ports of IPv6.
+    /// - Parameter hasNAT6: a user-mode NAT beside the TAP is the guests' router to the outside over IPv6, and
+    ///   publishes ports of IPv6.
     package init(_ options: UplinkOptions, hasNAT6: Bool = false, _ context: UplinkContext) {
         self.hasNAT6 = hasNAT6
         self.options = options

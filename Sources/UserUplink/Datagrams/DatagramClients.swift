@@ -5,7 +5,7 @@ import Wire
 
 /// The clients of published UDP ports: how each appears to its guest, and how the guest's answers get back to it.
 ///
-/// A client is an address and port outside together with the address of this host that it has asked, so that answers
+/// A client is an address and port outside together with the address of this host that it has sent to, so that answers
 /// come from there. Bounded: the client that was idle longest makes room.
 struct DatagramClients: Sendable {
     /// Where a client is.
@@ -13,11 +13,11 @@ struct DatagramClients: Sendable {
         /// The listener's index.
         let listener: Int
         let peer: SocketAddress
-        /// The address of this host that was asked; nil leaves the choice to the system.
+        /// The address of this host that the client has sent to; nil leaves the choice to the system.
         let local: SocketAddress?
     }
 
-    /// A client at a listener, whichever address of this host it has asked.
+    /// A client at a listener, whichever address of this host it has sent to.
     private struct Client: Hashable {
         let listener: Int
         let peer: SocketAddress
@@ -30,7 +30,7 @@ struct DatagramClients: Sendable {
         }
     }
 
-    /// Seconds without a datagram in either direction after which a client is forgotten, as in DatagramFlow.
+    /// Seconds without a datagram in either direction after which a client is removed, as in DatagramFlow.
     private static let lifetime: UInt32 = 300
 
     private var table = FlowTable(capacity: 8192)
@@ -80,8 +80,8 @@ struct DatagramClients: Sendable {
         return key
     }
 
-    /// The key of a client of a listener, whichever address of this host it has asked; of several, the one that was
-    /// asked last for the first time.
+    /// The key of a client of a listener, whichever address of this host it has sent to; of several, the one
+    /// whose first datagram came last.
     func key(of peer: SocketAddress, at listener: Int) -> FlowKey? {
         latest[Client(listener: listener, peer: peer)].flatMap { clients[$0]?.key }
     }
@@ -98,12 +98,12 @@ struct DatagramClients: Sendable {
         clients[index] = nil
     }
 
-    /// Forgets the clients of a listener.
+    /// Removes the clients of a listener.
     mutating func removeAll(of listener: Int) {
         for index in clients.indices where clients[index]?.route.listener == listener { remove(index) }
     }
 
-    /// Forgets idle clients.
+    /// Removes idle clients.
     mutating func expire(now: Instant) {
         for index in clients.indices
         where clients[index] != nil && now.seconds32 &- table.lastSeen(index) >= DatagramClients.lifetime {

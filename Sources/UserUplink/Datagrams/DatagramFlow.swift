@@ -25,7 +25,7 @@ final class DatagramFlow: DatagramSocket {
     }
 
     /// Seconds without a datagram in either direction after which the flow ends: at least two minutes, five by default
-    /// (RFC 4787 section 4.3). A question of DNS has been answered, or asked again, long before.
+    /// (RFC 4787 section 4.3). A DNS query has been answered, or sent again, long before.
     /// For pings a minute (RFC 5508 section 3.2).
     var lifetime: UInt32 { isForNames ? 30 : isUDP ? 300 : 60 }
 

@@ -8,7 +8,7 @@ extension DatagramRelay {
     /// What the gateway is to send on behalf of the relay.
     enum Effect: Sendable {
         case error(DatagramError)
-        /// A request for the hardware address of a guest that a client of a published port wants to reach.
+        /// A request for the hardware address of a guest that a client of a published port sends to.
         case resolve(IPAddress)
     }
 
@@ -89,7 +89,7 @@ extension DatagramRelay {
 struct DatagramError: Sendable {
     /// Guest and remote end of the datagram.
     let key: FlowKey
-    /// The guest's; nil if only the gateway knows it.
+    /// The guest's; nil if only the gateway has it.
     let hardware: MACAddress?
     /// The router or host that has found the error; nil for the gateway.
     let sender: IPAddress?

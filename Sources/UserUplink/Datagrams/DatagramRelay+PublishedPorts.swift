@@ -23,7 +23,7 @@ extension DatagramRelay {
         if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
     }
 
-    /// Stops receiving on a port of the host, and forgets its clients.
+    /// Stops receiving on a port of the host, and removes its clients.
     func unpublish(_ bind: IPAddress, _ hostPort: UInt16) {
         guard let index = listeners.firstIndex(where: { $0?.bind == bind && $0?.hostPort == hostPort }),
             let listener = listeners[index]
@@ -111,7 +111,7 @@ struct UnreachedGuests: Sendable {
         self.count += count
     }
 
-    /// Returns them, and forgets them.
+    /// Returns them, and removes them.
     mutating func take() -> (last: UnreachedGuest, count: Int)? {
         guard let last else { return nil }
         defer { self = UnreachedGuests() }

@@ -104,7 +104,7 @@ final class DatagramRelay {
     var waiting = WaitingDatagrams()
     /// Clients that have not reached their guest, until the owner takes them.
     var unreached = UnreachedGuests()
-    /// The system has refused a socket for pings, since the owner has asked.
+    /// The system has refused a socket for pings, since the owner's last request.
     var arePingsForbidden = false
     var effects: [Effect] = []
     /// Datagrams from outside that were dropped, until the owner takes them.
@@ -171,14 +171,14 @@ final class DatagramRelay {
     /// When the next poll is due if nothing happens before; `distantFuture` for never.
     var nextDeadline: Instant { min(nextSweep, waiting.nextRequest) }
 
-    /// Hands over what the gateway is to send, and forgets it.
+    /// Hands over what the gateway is to send, and clears the list.
     func drainEffects(_ body: (Effect) -> Void) {
         if effects.isEmpty { return }
         for effect in effects { body(effect) }
         effects.removeAll(keepingCapacity: true)
     }
 
-    /// Hands over what was dropped, and forgets it.
+    /// Hands over what was dropped, and clears the list.
     func drainDrops(_ body: (NATDropReason, Int) -> Void) {
         if drops.isEmpty { return }
         for (reason, count) in drops { body(reason, count) }

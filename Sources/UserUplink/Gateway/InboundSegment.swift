@@ -18,6 +18,6 @@ package struct InboundSegment: Equatable, Sendable {
 }
 
 extension TCPFlags {
-    /// Whether a segment asks for a new connection.
+    /// Whether a segment requests a new connection.
     var isInitialSYN: Bool { intersection([.syn, .ack, .rst]) == .syn }
 }

@@ -7,7 +7,7 @@ import Wire
 // What the gateway sends in its own name: ICMP errors, and requests for guests' hardware addresses.
 
 extension NATGateway {
-    /// Sends what the relay has asked for.
+    /// Sends what the relay has requested.
     mutating func apply(_ effect: TCPRelay.Effect, now: Instant) {
         switch effect {
         case .unreachable(let endpoints, let sequence, let failure):
@@ -65,7 +65,7 @@ extension NATGateway {
         guard let ethernet = try? EthernetView(frame), let packet = try? IPv4View(ethernet.payload),
             admitICMPError(owner(of: packet.source), now)
         else { return .drop(reason) }
-        // The header and 8 bytes, as RFC 792 wants it.
+        // The header and 8 bytes, as RFC 792 requires.
         let quoted = packet.bytes.extracting(
             0..<min(packet.bytes.byteCount, packet.headerLength + ICMPUnreachable.quotedPayload)
         ).copied()
@@ -93,7 +93,7 @@ extension NATGateway {
 
     // MARK: Datagrams that did not arrive
 
-    /// Sends what the relay of datagrams has asked for.
+    /// Sends what the relay of datagrams has requested.
     mutating func apply(_ effect: DatagramRelay.Effect, now: Instant) {
         switch effect {
         case .error(let error): send(error, now: now)

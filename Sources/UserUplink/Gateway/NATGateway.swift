@@ -60,8 +60,8 @@ package struct NATGateway: Sendable {
         package var linkLocal = IPv6Address.customaryGateway
         /// The lower half of the gateway's address with `prefix`.
         package var interfaceID: UInt64 = 1
-        /// Another station is the gateway to the host, and to IPv4: this one is the router to the outside by IPv6, and
-        /// nothing else.
+        /// Another station is the gateway to the host, and to IPv4: this one is the router to the outside over IPv6,
+        /// and nothing else.
         package var isBesideGateway = false
         /// Bytes of the longest IP packet on the guests' link.
         package var mtu = 1500
@@ -227,7 +227,7 @@ package struct NATGateway: Sendable {
     /// - Parameters:
     ///   - isComplete: its transport checksum is to be verified. Otherwise it is known to be right, or was left for
     ///     completion.
-    ///   - hasConnection: knows the relays' connections and clients.
+    ///   - hasConnection: finds the relays' connections and clients.
     package mutating func fromGuest(
         _ frame: RawSpan, isComplete: Bool = true, now: Instant,
         hasConnection: ConnectionLookup = { _, _, _ in false }

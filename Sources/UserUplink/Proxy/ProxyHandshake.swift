@@ -68,7 +68,7 @@ struct ProxyHandshake: Sendable {
     var isAtStart: Bool { if case .start = state { true } else { false } }
 
     /// How many bytes may be received next.
-    var wanted: Int {
+    var needed: Int {
         switch state {
         case .start: 0
         case .method, .login: 2 - received.count
@@ -91,13 +91,13 @@ struct ProxyHandshake: Sendable {
         }
     }
 
-    /// Handles bytes of the proxy, `wanted` at most; none if it has closed the connection.
+    /// Handles bytes of the proxy, `needed` at most; none if it has closed the connection.
     mutating func receive(_ bytes: [UInt8]) -> Step {
         if bytes.isEmpty { return .failed(.closed) }
         received += bytes
         switch state {
         case .head: return readHead()
-        case _ where wanted > 0: return .receive
+        case _ where needed > 0: return .receive
         case .method: return readMethod()
         case .login:
             guard received[1] == 0 else { return .failed(.credentials) }
@@ -117,12 +117,18 @@ struct ProxyHandshake: Sendable {
 
     private enum Socks {
         static let version: UInt8 = 5
+        /// The command CONNECT, and the reserved byte after it (RFC 1928 section 4).
+        static let connect: UInt8 = 1, reserved: UInt8 = 0
+        /// Of the login (RFC 1929 section 2).
+        static let loginVersion: UInt8 = 1
         static let noLogin: UInt8 = 0
         static let passwordLogin: UInt8 = 2
         /// None of the methods that were offered.
         static let noMethod: UInt8 = 0xff
         /// Up to the first byte of the address, which may be its length.
         static let replyStart = 5
+        /// Bytes of a port, after the address.
+        static let portLength = 2
         static let ipv4: UInt8 = 1
         static let name: UInt8 = 3
         static let ipv6: UInt8 = 4
@@ -137,7 +143,7 @@ struct ProxyHandshake: Sendable {
             received = []
             state = .login
             let user = Array(credentials.user.utf8), password = Array(credentials.password.utf8)
-            return .send([1, UInt8(user.count)] + user + [UInt8(password.count)] + password)
+            return .send([Socks.loginVersion, UInt8(user.count)] + user + [UInt8(password.count)] + password)
         case Socks.noMethod: return .failed(proxy.credentials == nil ? .needsCredentials : .noMethod)
         default: return .failed(.malformed)
         }
@@ -152,15 +158,17 @@ struct ProxyHandshake: Sendable {
             case .ipv6(let address): [Socks.ipv6] + address.bytes
             case .name(let name): [Socks.name, UInt8(name.utf8.count)] + Array(name.utf8)
             }
-        return .send([Socks.version, 1, 0] + address + [UInt8(port >> 8), UInt8(port & 0xff)])
+        return .send(
+            [Socks.version, Socks.connect, Socks.reserved] + address + [UInt8(port >> 8), UInt8(port & 0xff)])
     }
 
     /// Bytes of the whole reply; 0 if its kind of address is unknown.
     private var addressLength: Int {
         switch received[3] {
-        case Socks.ipv4: Socks.replyStart + 3 + 2
-        case Socks.ipv6: Socks.replyStart + 15 + 2
-        case Socks.name: Socks.replyStart + Int(received[4]) + 2
+        // The first byte of an address comes before `replyStart`.
+        case Socks.ipv4: Socks.replyStart - 1 + IPv4Address.length + Socks.portLength
+        case Socks.ipv6: Socks.replyStart - 1 + IPv6Address.length + Socks.portLength
+        case Socks.name: Socks.replyStart + Int(received[4]) + Socks.portLength
         default: 0
         }
     }
@@ -186,7 +194,7 @@ struct ProxyHandshake: Sendable {
         guard let length = headLength() else {
             let isPlausible = zip(received, "HTTP/1.".utf8).allSatisfy { $0 == $1 }
             guard isPlausible else { return .failed(.malformed) }
-            return wanted > 0 ? .receive : .failed(.longHead)
+            return needed > 0 ? .receive : .failed(.longHead)
         }
         guard let status = status(received.prefix(length)) else { return .failed(.malformed) }
         switch status {

@@ -19,7 +19,7 @@ extension TCPConnection {
         for _ in 0..<8 {
             let bytes: [UInt8]
             do throws(SystemError) {
-                bytes = try socket?.receive(limit: proxy!.wanted) ?? []
+                bytes = try socket?.receive(limit: proxy!.needed) ?? []
             } catch {
                 return error.code == Errno.again ? 0 : proxyFailed(.closed, &context)
             }

@@ -45,7 +45,7 @@ enum ConnectFailure: Equatable, Sendable {
         }
     }
 
-    /// The same by IPv6 (RFC 4443 section 3.1).
+    /// The same over IPv6 (RFC 4443 section 3.1).
     var icmpv6Code: UInt8 {
         switch self {
         case .network: ICMPv6UnreachableCode.noRoute

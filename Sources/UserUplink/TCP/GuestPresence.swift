@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Timing
 
-/// The search for a guest that a client of a published port wants to reach: ARP requests until the guest has sent
+/// The search for a guest that a client of a published port connects to: ARP requests until the guest has sent
 /// anything, or for 2.8 s. A TCP that only drops the SYN answers ARP, and gets the time that its own time-out takes.
 ///
 /// A guest with a lease is known without being there, so that its hardware address alone proves nothing. The neighbor

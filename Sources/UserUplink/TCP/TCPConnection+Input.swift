@@ -21,7 +21,7 @@ extension TCPConnection {
     private func receiveInSynSent(_ segment: borrowing TCPView, _ context: inout TCPContext) {
         let flags = segment.flags
         guard flags.contains(.ack) else { return }
-        // The guest has a half-open older connection, which a reset makes it forget (RFC 9293 section 3.10.7.3).
+        // The guest has a half-open older connection, which a reset ends (RFC 9293 section 3.10.7.3).
         guard segment.acknowledgment == iss &+ 1 else { return context.sendReset(inReplyTo: segment, endpoints) }
         if flags.contains(.rst) { return resetSocket(&context) }
         guard flags.contains(.syn) else { return }

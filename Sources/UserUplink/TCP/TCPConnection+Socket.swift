@@ -40,7 +40,7 @@ extension TCPConnection {
         return 0
     }
 
-    /// The outside has accepted: the guest may know.
+    /// The outside has accepted: the guest gets its SYN-ACK.
     func accepted(_ context: inout TCPContext) {
         state = .synReceived
         if isProbe {

@@ -80,7 +80,8 @@ extension TCPConnection {
         releaseBuffers(&context)
     }
 
-    /// Ends the connection for the outside at once, with a RST; the guest knows already, or the caller informs it.
+    /// Ends the connection for the outside at once, with a RST; the guest has ended it already, or the caller informs
+    /// it.
     func resetSocket(_ context: inout TCPContext) {
         if state != .timeWait { socket?.resetWhenClosed() }
         state = .closed

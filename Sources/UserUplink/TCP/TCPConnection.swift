@@ -224,7 +224,7 @@ final class TCPConnection {
 
     /// Begins a connection for a guest.
     /// - Parameters:
-    ///   - socket: on its way to where the guest wants to go.
+    ///   - socket: on its way to the guest's destination.
     ///   - syn: the guest's SYN.
     init(
         _ endpoints: TCPEndpoints, of owner: GuestOwner, connecting socket: consuming Descriptor,

@@ -38,14 +38,14 @@ extension TCPRelay {
     /// The policy that names within connections are compared with, from the next byte on.
     func setPolicy(_ policy: EgressPolicy) { context.policy = policy }
 
-    /// Hands over the connections that were refused, and forgets them.
+    /// Hands over the connections that were refused, and removes them.
     func drainRefused(_ body: (EgressRefusal) -> Void) {
         if context.refused.isEmpty { return }
         for refusal in context.refused { body(refusal) }
         context.refused.removeAll()
     }
 
-    /// Hands over the failures of the proxy, and forgets them.
+    /// Hands over the failures of the proxy, and removes them.
     func takeProxyFailures() -> [(failure: ProxyFailure, count: Int)] { context.takeProxyFailures() }
 
     /// The connections, `limit` at most.

@@ -12,7 +12,7 @@ extension TCPRelay {
         case unreachable(TCPEndpoints, sequence: UInt32, failure: ConnectFailure)
         /// The ICMP error of a router about the guest's SYN, whose sequence number this is.
         case failed(TCPEndpoints, sequence: UInt32, DatagramFailure.Message)
-        /// A request for the hardware address of a guest that a client of a published port wants to reach.
+        /// A request for the hardware address of a guest that a client of a published port connects to.
         case resolve(IPAddress)
     }
 

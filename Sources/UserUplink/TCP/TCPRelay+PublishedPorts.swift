@@ -45,7 +45,7 @@ extension TCPRelay {
         add(TCPConnection(endpoints, of: owner, acceptedFrom: socket, context), from: listener.hostPort)
     }
 
-    /// Looks for the guest that a client of a published port wants to reach. Resets the client if it is not there.
+    /// Looks for the guest that a client of a published port connects to. Resets the client if it is not there.
     func searchGuest(of connection: TCPConnection, _ neighbors: GuestNeighbors) {
         guard var presence = connection.presence else { return }
         let address = connection.endpoints.key.guestAddress

@@ -43,7 +43,7 @@ import Wire
 // -----------------
 //
 // The relay never calls the gateway. It gets what it needs as values: `RelayPolicy`, the owner in `InboundSegment`, the
-// neighbor table as an argument. What it wants sent by the gateway it returns as `Effect`s.
+// neighbor table as an argument. What the gateway has to send it returns as `Effect`s.
 
 /// All TCP connections of the guests: finds the one that a segment or event belongs to, opens and removes them.
 ///
@@ -181,7 +181,7 @@ final class TCPRelay {
         finishing.removeAll(keepingCapacity: true)
     }
 
-    /// Hands over what the gateway is to send, and forgets it.
+    /// Hands over what the gateway is to send, and clears the list.
     func drainEffects(_ body: (Effect) -> Void) {
         if effects.isEmpty { return }
         for effect in effects { body(effect) }
@@ -367,7 +367,7 @@ final class TCPRelay {
         }
     }
 
-    /// Starts to connect to where a guest wants to go. The caller owns the socket.
+    /// Starts to connect to a guest's destination. The caller owns the socket.
     /// - Parameter hops: TTL or hop limit of the SYN, of which errors are kept; nil for the system's.
     private func connect(_ endpoints: TCPEndpoints, hops: UInt8?) throws(SystemError) -> Descriptor {
         if let dnsQueue, policy.isDNS(endpoints.key) { return try dnsQueue.connect(of: endpoints) }

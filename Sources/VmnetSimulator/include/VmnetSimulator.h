@@ -31,9 +31,9 @@ struct vmnet_simulator_settings {
     int hides_batches;
     /// The estimate in events is too high; else it is too low.
     int high_estimates;
-    /// The framework is older than macOS 15.4, and knows nothing of virtio headers.
+    /// The framework is older than macOS 15.4, and has no virtio headers.
     int lacks_virtio_header;
-    /// It is older than macOS 26, and knows nothing of network objects.
+    /// It is older than macOS 26, and has no network objects.
     int lacks_network_objects;
     /// The status with which objects of networks are made, their starts fail, and rules are added; 0: success.
     uint32_t network_status, rule_status;
@@ -82,13 +82,13 @@ struct vmnet_simulator_settings {
     int checks_sources;
     /// Frames with a VLAN tag are dropped.
     int drops_tagged;
-    /// The largest MTU that may be asked for; 0: any.
+    /// The largest MTU that may be requested; 0: any.
     uint32_t mtu_limit;
     /// A start reports neither addresses nor prefix.
     int hides_addresses;
     /// An object that is given its subnet has no DHCP any more.
     int subnet_ends_dhcp;
-    /// A start on an object fails with 1003 if it asks for virtio headers.
+    /// A start on an object fails with 1003 if it requests virtio headers.
     int object_refuses_header;
     /// An object works whose subnet was given by the network's own address; else starts on it fail.
     int object_takes_network;

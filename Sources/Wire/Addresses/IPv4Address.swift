@@ -3,6 +3,9 @@
 /// An IPv4 address in host byte order.
 @usableFromInline
 package struct IPv4Address: Hashable, Comparable, BitwiseCopyable, Sendable {
+    /// Bytes of an address.
+    package static let length = 4
+
     /// The first byte of the address is the highest.
     @usableFromInline package var value: UInt32
 

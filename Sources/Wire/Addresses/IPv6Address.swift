@@ -3,6 +3,9 @@
 /// An IPv6 address as two halves in host byte order (RFC 4291).
 @usableFromInline
 package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
+    /// Bytes of an address.
+    package static let length = 16
+
     /// The first eight bytes: the prefix of most networks.
     @usableFromInline package var high: UInt64
     /// The last eight bytes: the interface identifier.

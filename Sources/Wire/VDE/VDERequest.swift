@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// A request on the control socket of a VDE switch, version 3 or 1 (vde-2's `switch.h`): the plug, the port that it
-/// asks for, and the address of its data socket.
+/// requests, and the address of its data socket.
 package struct VDERequest: Equatable, Sendable {
     /// Request types of vde-2.
     package enum Kind: Equatable, Sendable {

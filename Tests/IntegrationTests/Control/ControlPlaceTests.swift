@@ -164,7 +164,7 @@ extension IntegrationTests {
                 ], "\(result.output)\(result.error)")
         }
 
-        /// Sockets of another user that never reply: root's commands ask a bounded number of them.
+        /// Sockets of another user that never reply: root's commands query a bounded number of them.
         @Test func silentSocketsOfOtherUserAreBounded() throws {
             let result = try run(
                 """

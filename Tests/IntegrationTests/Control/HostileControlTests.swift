@@ -95,7 +95,8 @@ extension IntegrationTests {
             #expect(try odd.stop() == .exited(0))
         }
 
-        /// Networks that never reply delay the list once, not each after the other: these reply when all are asked.
+        /// Networks that never reply delay the list once, not each after the other: these reply when all have a
+        /// request.
         @Test func listAsksAllNetworksAtOnce() throws {
             let fixture = try ControlFixture("none")
             let script = """

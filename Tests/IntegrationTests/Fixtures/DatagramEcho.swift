@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import TestSupport
 
-/// A UDP server on all IPv4 addresses of a namespace, and a client that asks it from many ports.
+/// A UDP server on all IPv4 addresses of a namespace, and a client that queries it from many ports.
 enum DatagramEcho {
     /// What the server answers, in Perl.
     enum Answer: String {
@@ -27,8 +27,8 @@ enum DatagramEcho {
         return server
     }
 
-    /// Asks the Internet's server at `port` from `count` ports of a guest, each up to five times. Returns how many were
-    /// answered.
+    /// Queries the Internet's server at `port` from `count` ports of a guest, each up to five times. Returns how many
+    /// were answered.
     static func answeredPorts(of count: Int, at port: Int, from guest: Namespace) throws -> Int? {
         let script = """
             use IO::Socket::IP; use IO::Select; my $count = 0;

@@ -32,7 +32,7 @@ enum IPv6Way: String, CaseIterable {
     var usesNAT: Bool { self == .nat || self == .user }
 }
 
-/// A guest network on a TAP, with an Internet that has IPv6 and knows the host's address only.
+/// A guest network on a TAP, with an Internet that has IPv6 and a route to the host's address only.
 final class IPv6Fixture {
     /// Whether this kernel forwards IPv6 that arrives by single interfaces (Linux 6.17).
     static let canForward = Files.exists("/proc/sys/net/ipv6/conf/all/force_forwarding")

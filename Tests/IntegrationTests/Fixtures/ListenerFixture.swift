@@ -19,7 +19,7 @@ final class ListenerFixture {
 
     /// - Parameters:
     ///   - offload: of the clients of the sockets.
-    ///   - options: what is asked for besides the listeners.
+    ///   - options: what is requested besides the listeners.
     init(
         vde hasVDE: Bool = false, packets hasPackets: Bool = false, vhostUser hasFrontEnds: Bool = false,
         offload: Bool = false, _ options: [String] = [], internet: Bool = false

@@ -60,7 +60,7 @@ final class NameServiceFixture {
         return guest
     }
 
-    /// Whether a guest finds the good name by UDP.
+    /// Whether a guest finds the good name over UDP.
     func resolves(_ guest: PlugGuest) throws -> Bool {
         try guest.namespace.attempt([
             "busybox", "nslookup", "-type=a", NameServiceFixture.good, IntegrationTests.gateway,
@@ -98,7 +98,7 @@ struct DNSClientFixture {
                 to: Endpoint(router, IPv4Address(IntegrationTests.gateway)!, port: 53), message))
     }
 
-    /// The first answer that `accept` wants.
+    /// The first answer that `accept` takes.
     func answer(_ accept: (borrowing DNSView) -> Bool) -> [UInt8]? {
         var found: [UInt8]?
         _ = plug.receive { frame in

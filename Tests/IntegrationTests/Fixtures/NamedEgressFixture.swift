@@ -8,7 +8,7 @@ final class NamedEgressFixture {
     /// The addresses of the Internet's sites. Every one has web servers at ports 80, 443 and 8000, and a resolver.
     static let site = "198.51.100.1", forbidden = "198.51.100.3", deb = "198.51.100.4", site6 = "2001:db8:1::1"
 
-    /// A name server (RFC 1035) by UDP and TCP. Names below flux.example have another address in each answer.
+    /// A name server (RFC 1035) over UDP and TCP. Names below flux.example have another address in each answer.
     private static let server = """
         import socket, struct, sys, threading
         A, CNAME, AAAA, HTTPS = 1, 5, 28, 65

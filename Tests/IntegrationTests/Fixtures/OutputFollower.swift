@@ -8,7 +8,7 @@ final class OutputFollower {
 
     init(_ program: BackgroundProgram) { self.program = program }
 
-    /// One UDP port of a guest that asks a server's port 7000 ten times a second for as long as the test lasts, and
+    /// One UDP port of a guest that queries a server's port 7000 ten times a second for as long as the test lasts, and
     /// prints answers and errors.
     convenience init(portOf guest: Namespace, asking server: String) throws {
         let script = """

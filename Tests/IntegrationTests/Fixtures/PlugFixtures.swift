@@ -41,7 +41,7 @@ final class CablePort {
     }
 }
 
-/// The first frame within `seconds` that `accept` wants.
+/// The first frame within `seconds` that `accept` takes.
 private func firstFrame(from socket: borrowing Descriptor, _ seconds: Double, _ accept: ([UInt8]) -> Bool) -> [UInt8]? {
     let deadline = BootClock.now + .fractionalSeconds(seconds)
     while socket.wait(for: .readable, until: deadline).contains(.readable) {

@@ -6,7 +6,7 @@ import Testing
 /// A host with systemd-resolved, a message bus and separate mounts. It has the Internet's name server on one link,
 /// and a VPN with the name server of `corp.example` on another.
 ///
-/// The Internet knows `corp.example` too, by other addresses.
+/// The Internet has `corp.example` too, by other addresses.
 final class SystemdResolvedFixture {
     /// What /etc/resolv.conf of the host leads to (systemd-resolved.service(8)).
     enum ResolvConf: String, CaseIterable, CustomTestStringConvertible {

@@ -3,8 +3,8 @@ import Platform
 import TestSupport
 import Testing
 
-/// A host whose resolvers are programs of Python that answer as the name defines, by UDP and TCP, and guests that send
-/// them any message.
+/// A host whose resolvers are programs of Python that answer as the name defines, over UDP and TCP, and guests that
+/// send them any message.
 final class TransparencyFixture {
     /// What a resolver answers to which message; both sides compute it.
     ///

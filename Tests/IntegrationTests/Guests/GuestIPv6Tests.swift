@@ -10,7 +10,7 @@ extension IntegrationTests {
         /// The guest 52:54:00:00:00:01 has a reserved address.
         private static let reservation = ["--dhcp-host", "52:54:00:00:00:01,192.168.105.10,::10"]
 
-        /// What `TestNetwork.startInternet` serves, by IPv6 too.
+        /// What `TestNetwork.startInternet` serves, over IPv6 too.
         private static let page = "Hello from the Internet"
 
         // MARK: Programs that configure addresses

@@ -189,7 +189,7 @@ extension IntegrationTests {
                 try fixture.host.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/\(place)/accept_dad")
             }
             try fixture.host.ip("-6", "addr", "add", "fd00:5::77/64", "dev", "vmnet0")
-            // The kernel asks whether it is free.
+            // The kernel probes whether it is free.
             #expect(
                 other.receive(seconds: ampleTime) {
                     $0.count >= 78 && $0[12...13] == [0x86, 0xdd] && $0[54] == 135

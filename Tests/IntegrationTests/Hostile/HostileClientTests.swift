@@ -28,7 +28,7 @@ private final class RawClient {
 }
 
 extension IntegrationTests {
-    /// Clients of our own switch that do what none should, and those beside them who must not notice.
+    /// Clients of vde_vmnet's own switch that do what none should, and those beside them who must not notice.
     @Suite struct HostileClients {
         private func start(_ options: [String] = []) throws -> (TestNetwork, String, BackgroundProgram) {
             let network = try TestNetwork()

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 extension IntegrationTests {
-    /// A policy of names with real clients, and a guest that tries to get around it by IPv6 and by fragments.
+    /// A policy of names with real clients, and a guest that tries to get around it over IPv6 and by fragments.
     @Suite struct HostileEgress {
         private typealias Fixture = NamedEgressFixture
 

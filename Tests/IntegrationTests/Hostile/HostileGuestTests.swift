@@ -66,7 +66,7 @@ extension IntegrationTests {
             #expect(
                 cable.receive { (try? EthernetView($0.rawSpan).type) == EtherType.ipv4 } != nil,
                 "an offer comes all the same")
-            // The host's kernel has them all, and knows the type of none.
+            // The host's kernel has them all, and supports the type of none.
             try eventually("all of them are taken") {
                 daemon.program.signal(Signal.user1)
                 return daemon.program.output.contains("in 5 frames")

@@ -3,7 +3,7 @@ import Platform
 import TestSupport
 import Testing
 
-/// The user on whose behalf root acts, and who wants more.
+/// The user on whose behalf root acts, and who tries to get more.
 private let caller: UInt32 = 65_534
 
 /// What is left of root's rights, as `/proc/PID/task/TID/status` lists for one thread.

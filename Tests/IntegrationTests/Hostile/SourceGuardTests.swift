@@ -52,7 +52,7 @@ extension IntegrationTests {
                 body: [0x20, 0, 0, 0] + address.bytes + [2, 1] + source.bytes)
         }
 
-        /// Asks the host for an echo and answers its questions for the address, until the echo comes.
+        /// Sends the host an echo request and answers its requests for the address, until the echo comes.
         private func echoes(
             _ place: Place, _ plug: PlugPort, from source: MACAddress, as address: IPv6Address
         ) -> Bool {

@@ -8,7 +8,7 @@ import Wire
 extension IntegrationTests {
     /// What programs that start us with `--fd`, as they start vmnet-helper, read on standard output.
     @Suite struct DescriptorReadiness {
-        /// By a user without privilege, which root is not asked for.
+        /// By a user without privilege, without a need for root.
         @Test(arguments: ["shared", "host"]) func userModeNetworkReportsItsAddresses(mode: String) throws {
             let network = try TestNetwork(), directory = network.folder.file("user")
             try network.host.run(

@@ -13,7 +13,7 @@ extension IntegrationTests.Listeners {
 
         init(_ fixture: ListenerFixture) throws { end = try StreamClient(streamAt: fixture.stream) }
 
-        /// Asks who has the gateway, and is answered.
+        /// Sends an ARP request for the gateway, and gets the reply.
         func expectAnswer() throws {
             try end.send(
                 ARPPacket.probe(for: IPv4Address(IntegrationTests.gateway)!, from: address).frame(to: .broadcast))

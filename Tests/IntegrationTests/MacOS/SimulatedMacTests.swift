@@ -226,7 +226,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        /// A network object has no server; without objects Apple's server is not asked; a server in a guest still
+        /// A network object has no server; without objects Apple's server gets no query; a server in a guest still
         /// is.
         @Test(arguments: ["", "lacks_network_objects=1"])
         func dhcpOffDisablesEveryServer(settings: String) throws {
@@ -355,7 +355,8 @@ extension IntegrationTests {
             #expect(result.error.contains(words), "\(result.error)")
         }
 
-        /// At boot, launchd does not know the service that vmnet calls, and vmnet refuses as it does without privilege.
+        /// At boot, launchd does not offer the service that vmnet calls, and vmnet refuses as it does without
+        /// privilege.
         @Test func firstStartWaitsForService() throws {
             let network = try TestNetwork()
             let (daemon, path) = try start(network, "unregistered_starts=2")

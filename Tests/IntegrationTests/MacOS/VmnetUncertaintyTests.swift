@@ -5,7 +5,7 @@ import Testing
 
 /// What is not known of macOS, both ways: the table in docs/macos.md.
 extension IntegrationTests.SimulatedMac {
-    /// A network that the host is part of is asked whether it is still there.
+    /// A network that the host is part of gets a probe whether it is still there.
     @Test(arguments: ["tap=bridge100,silent_after=40", "tap=bridge100", "silent_after=40", ""])
     func sharedInterfaceIsReplacedOnlyIfSleepKilledIt(settings: String) throws {
         let network = try TestNetwork()

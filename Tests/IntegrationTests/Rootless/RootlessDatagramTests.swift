@@ -17,7 +17,7 @@ extension IntegrationTests {
             return far
         }
 
-        /// A connected socket takes an answer from the address that was asked only.
+        /// A connected socket takes an answer from the address that received the request only.
         @Test func publishedPortAnswersFromTheAddressAsked() throws {
             let fixture = try RootlessFixture(["--uplink", "user", "--publish", "5353:192.168.105.2:7000/udp"])
             try fixture.host.ip("addr", "add", "203.0.113.77/24", "dev", "wan")

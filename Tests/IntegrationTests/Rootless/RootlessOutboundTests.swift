@@ -94,7 +94,7 @@ extension IntegrationTests {
             }
             #expect(try fixture.guest.namespace.pings(Host.server6))
             #expect(try !fixture.guest.namespace.pings(Host.server, seconds: 1))
-            // Names are asked for by the host's routes.
+            // Names are resolved by the host's routes.
             #expect(try fixture.resolve("way.example") == "192.0.2.10")
             #expect(try fixture.daemon.stop() == .exited(0))
         }

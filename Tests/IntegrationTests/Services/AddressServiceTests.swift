@@ -12,7 +12,7 @@ extension IntegrationTests {
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
             for (number, signal) in [Signal.terminate, Signal.kill, Signal.terminate].enumerated() {
                 let daemon = try VMNetDaemon(in: network.host, ["--dhcp", "builtin", vde.path], folder: network.folder)
-                // Asked in another order each time.
+                // Requested in another order each time.
                 for last in number == 0 ? [1, 2, 3] : [3, 1, 2] {
                     let guest = try PlugGuest(
                         "guest\(last)", path: vde.path, mac: "52:54:00:00:00:0\(last)", folder: network.folder)

@@ -172,7 +172,7 @@ extension IntegrationTests {
                 message[.vendorClass] = Array("PXEClient:Arch:00000:UNDI:002001".utf8)
                 change(&message)
                 var payload = message.bytes()
-                // Architecture, interface and guest (RFC 4578), by which the proxy knows a boot ROM.
+                // Architecture, interface and guest (RFC 4578), by which the proxy recognises a boot ROM.
                 payload.replaceSubrange(
                     payload.lastIndex(of: 255)!...,
                     with: [93, 2, 0, 0, 94, 3, 1, 2, 1, 97, 17] + [UInt8](repeating: 0, count: 17) + [255])
@@ -195,7 +195,7 @@ extension IntegrationTests {
                 } != nil
             }
             #expect(proxyAnswers())
-            // A client that takes another's offer makes our server ask, too; the proxy has no offer for it.
+            // A client that takes another's offer makes our server send a request, too; the proxy has no offer for it.
             broadcast(.request) {
                 $0.set(.serverIdentifier, [proxyAddress])
                 $0.set(.requestedAddress, [IPv4Address("192.168.105.50")!])

@@ -9,7 +9,7 @@ extension IntegrationTests {
     @Suite struct GuestNames {
         private static let missing = "NXDOMAIN"
 
-        /// What busybox finds by UDP: addresses, names, or `NXDOMAIN`; empty if the name has no such record.
+        /// What busybox finds over UDP: addresses, names, or `NXDOMAIN`; empty if the name has no such record.
         private func find(_ name: String, type: String = "a", from guest: PlugGuest) throws -> String {
             let result = try guest.namespace.attempt([
                 "busybox", "nslookup", "-type=\(type)", name, IntegrationTests.gateway,
@@ -78,7 +78,7 @@ extension IntegrationTests {
             #expect(environment.contains("new_ip_address=\(other)"), "\(environment)")
             for name in ["web", "web.vm.internal", "WEB.vm.Internal"] {
                 #expect(try find(name, from: database) == address, "\(name)")
-                #expect(try DNSClient.askByTCP(database, name) == address, "\(name) by TCP")
+                #expect(try DNSClient.askByTCP(database, name) == address, "\(name) over TCP")
                 #expect(try find(name, type: "aaaa", from: database) == "")
             }
             #expect(try find("db.vm.internal", from: web) == other)
@@ -175,7 +175,7 @@ extension IntegrationTests {
                 #expect(try reverse(last, from: other) == name + ".vm.internal")
             }
             #expect(try find("other", type: "aaaa", from: other).isEmpty)
-            // The host's resolver refuses what it does not know.
+            // The host's resolver refuses what it does not have.
             #expect(try reverse("79", from: other) == GuestNames.missing)
             #expect(try reverse("1", from: other) == "gateway.vm.internal")
             for (guest, last) in [(web, "77"), (other, "76")] {

@@ -75,7 +75,7 @@ extension IntegrationTests {
             #expect(try daemon.stop() == .exited(0))
         }
 
-        /// Without its own server, systemd-resolved still knows the domains of links.
+        /// Without its own server, systemd-resolved still has the domains of links.
         @Test(arguments: NameServiceFixture.Uplink.allCases)
         func guestsResolveNamesOfAVPNWithoutTheStub(uplink: NameServiceFixture.Uplink) throws {
             let fixture = try SystemdResolvedFixture(.list, settings: "DNSStubListener=no\\n")

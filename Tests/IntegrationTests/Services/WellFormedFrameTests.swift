@@ -88,7 +88,7 @@ extension IntegrationTests {
                     ["timeout", "20", "busybox", "tftp", "-g", "-l", folder.file("copy")] + words
                         + [IntegrationTests.gateway])
             }
-            // Pings, and refusals by TCP and UDP.
+            // Pings, and refusals over TCP and UDP.
             for address in [IntegrationTests.gateway, "fd12:3456:789a:1::1", TestNetwork.internetAddress] {
                 _ = try guest.namespace.pings(address, seconds: 2)
                 for transport in ["tcp", "udp"] {

@@ -37,7 +37,7 @@ private final class SwitchUnderTest {
         transcript.append(line)
     }
 
-    /// Asks the console, and notes the answer.
+    /// Sends the console a command, and notes the answer.
     func ask(_ console: Console, _ line: String) throws { note("\(line)\n\(try console.ask(line))") }
 
     /// A second switch of the same kind.

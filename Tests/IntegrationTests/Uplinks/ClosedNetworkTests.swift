@@ -212,7 +212,7 @@ extension IntegrationTests {
             try giveIPv6(guest, on: host)
             try guest.namespace.ip("addr", "add", "198.51.100.9/32", "dev", PlugGuest.interface)
             try guest.namespace.ip("-6", "addr", "add", "2001:db8:666::1/128", "dev", PlugGuest.interface, "nodad")
-            // The guest knows the router's hardware address before it forges: it would solicit with the forged source,
+            // The guest has the router's hardware address before it forges: it would solicit with the forged source,
             // and the switch drops that.
             try guest.namespace.run("ping", "-c", "1", "-W", "5", "-I", Self.guest6, Self.host6)
             let outside = try network.internet.start(["tcpdump", "-n", "-l", "-i", "eth0", "icmp6 or icmp"])

@@ -78,7 +78,7 @@ extension IntegrationTests {
             let host = laptop.host, guest = laptop.guest.namespace
             #expect(try laptop.reachesGateway())
             #expect(try !guest.pings(TestNetwork.internetAddress, seconds: 1), "offline")
-            // From now on it is asked all the time whether the guest reaches the host.
+            // From now on, a probe checks all the time whether the guest reaches the host.
             let pings = try guest.start(["ping", "-i", "0.2", "-O", "-D", gateway])
             try pings.wait(for: "icmp_seq=1 ", within: 5)
 

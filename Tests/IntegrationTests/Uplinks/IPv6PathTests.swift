@@ -21,7 +21,8 @@ extension IntegrationTests {
                 except OSError: pass
             """
 
-        /// Asks until an answer comes: a datagram that is too long is lost, and its sender learns the MTU by that.
+        /// Sends queries until an answer comes: a datagram that is too long is lost, and its sender learns the MTU by
+        /// that.
         private func answer(to guest: PlugGuest, length: Int) throws -> String {
             let script = """
                 import socket

@@ -76,7 +76,7 @@ extension IntegrationTests {
             try guest.waitForRouter()
             let server = try guest.namespace.startAddressEcho(port: 80)
             let echo = try guest.namespace.startDatagramEcho(ports: 7000...7001, address: Self.guestAddress)
-            // The gateway asks for the hardware address of a guest that it does not know.
+            // The gateway requests the hardware address of a guest that it has not stored.
             #expect(try ask(host, "::1", 8080) == Self.gateway6)
             #expect(try ask(internet, IPv6Fixture.host, 8080) == IPv6Fixture.outside)
             #expect(try ask(host, IPv6Fixture.host, 8080) == IPv6Fixture.host)

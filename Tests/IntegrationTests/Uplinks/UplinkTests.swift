@@ -342,7 +342,7 @@ extension IntegrationTests {
             )
         }
 
-        /// Sends 20 MB by TCP and compares the checksums at both ends.
+        /// Sends 20 MB over TCP and compares the checksums at both ends.
         private func transfer(
             from server: Namespace, _ address: String, to client: Namespace, folder: TemporaryFolder
         ) throws {
