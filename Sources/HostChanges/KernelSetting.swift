@@ -59,9 +59,9 @@ package struct KernelSetting: Hashable, Sendable {
     package init?(recorded path: String) {
         let parts = path.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         let isKnown = KernelSetting.recorded.contains { form in
-            let wanted = form.split(separator: "/").map(String.init)
-            return wanted.count == parts.count
-                && zip(wanted, parts).allSatisfy { $0 == $1 || ($0 == "*" && NetworkInterfaces.isName($1)) }
+            let expected = form.split(separator: "/").map(String.init)
+            return expected.count == parts.count
+                && zip(expected, parts).allSatisfy { $0 == $1 || ($0 == "*" && NetworkInterfaces.isName($1)) }
         }
         guard isKnown else { return nil }
         self.path = path

@@ -61,9 +61,9 @@ package struct HostFirewallInspector: Sendable {
     private static let outside6 = IPv6Address(0x2001_0db8 << 32, 1)
 
     /// - Parameters:
-    ///   - egress: the interface through which guests' packets leave the host by IPv4; nil for none.
+    ///   - egress: the interface through which guests' packets leave the host over IPv4; nil for none.
     ///   - network6: the guests' IPv6 network; nil for none.
-    ///   - egress6: the interface through which they leave by IPv6; nil for none.
+    ///   - egress6: the interface through which they leave over IPv6; nil for none.
     package init(
         tap: String, network: GuestNetwork, egress: String?, network6: IPv6Network? = nil, egress6: String? = nil
     ) {
@@ -74,7 +74,7 @@ package struct HostFirewallInspector: Sendable {
         self.egress6 = egress6
     }
 
-    /// The interface of the host's first default route by IPv6; nil if there is none.
+    /// The interface of the host's first default route over IPv6; nil if there is none.
     package static func egressInterface6(except tap: String) -> String? {
         let routes = (try? NetworkInterfaces.routes6()) ?? []
         return routes.lazy.filter { $0.destination.prefixLength == 0 && $0.table == Route.mainTable }
@@ -189,7 +189,7 @@ package struct HostFirewallInspector: Sendable {
                 ]
             }
         return Finding(
-            owner: owner, effect: "what guests send to the outside\(isIPv6 ? " by IPv6" : "")", commands: commands)
+            owner: owner, effect: "what guests send to the outside\(isIPv6 ? " over IPv6" : "")", commands: commands)
     }
 
     // MARK: Outcome

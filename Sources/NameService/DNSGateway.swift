@@ -120,7 +120,7 @@ package final class DNSGateway {
             guests, network6, hardware: hardware, mtu: mtu, limit: proxy.connectionLimit, queue: inlet, to: injector
         )
         var configuration = PortConfiguration(
-            name: "names by TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
+            name: "names over TCP", kind: .device, role: .service, descriptor: try made.readyDescriptor().release(),
             maximumFrame: FrameLimits.link(mtu: mtu),
             receivesUnknown: false)
         configuration.device = FrameDevice(made)

@@ -72,14 +72,14 @@ final class DNSTCPConnection {
     /// of them have responses.
     private func watch() {
         let hasMost = pendingQueries > DNSTCPConnection.maximumQueries / (interest == nil ? 2 : 1) - 1
-        let wanted: Readiness? = !output.isEmpty ? .writable : isEnding || hasMost ? nil : .readable
-        if wanted == interest { return }
+        let needed: Readiness? = !output.isEmpty ? .writable : isEnding || hasMost ? nil : .readable
+        if needed == interest { return }
         loop.unwatch(socket.raw)
-        interest = wanted
-        guard let wanted else { return }
+        interest = needed
+        guard let needed else { return }
         do throws(SystemError) {
-            try loop.watch(socket.raw, for: wanted) { [unowned self] _ in
-                if wanted == .writable { flush() } else { read() }
+            try loop.watch(socket.raw, for: needed) { [unowned self] _ in
+                if needed == .writable { flush() } else { read() }
             }
         } catch {
             onEnd()

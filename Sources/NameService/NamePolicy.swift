@@ -94,7 +94,7 @@ package final class NamePolicy {
     private static func failure(_ response: [UInt8], _ code: DNSResponseCode) -> [UInt8] {
         if let stripped = DNSMessage.withoutRecords(response, code: code) { return stripped }
         let id = (try? DNSView(response.rawSpan).id) ?? 0
-        return DNSMessage.failure(id: id, wantsRecursion: true, question: nil, code: .serverFailure)
+        return DNSMessage.failure(id: id, isRecursionDesired: true, question: nil, code: .serverFailure)
     }
 
     // MARK: Refusals

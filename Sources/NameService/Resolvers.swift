@@ -97,10 +97,10 @@ package final class Resolvers {
             seenReport = hostDomains?.reports
             return false
         }
-        let asksStub = servers.contains { $0.ipv4.map(Resolvers.stubAddresses.contains) ?? false }
-        if !asksStub { hostDomains.refresh(now: now) }
+        let usesStub = servers.contains { $0.ipv4.map(Resolvers.stubAddresses.contains) ?? false }
+        if !usesStub { hostDomains.refresh(now: now) }
         seenReport = hostDomains.reports
-        let found = asksStub ? [] : hostDomains.servers
+        let found = usesStub ? [] : hostDomains.servers
         guard found != foundDomains else { return false }
         foundDomains = found
         routes = Resolvers.routes(found) + Resolvers.routes(chosenDomains)

@@ -79,8 +79,8 @@ package final class Guest {
         message[.messageType] = [kind.rawValue]
         message[.vendorClass] = DHCPVendorClass.check
         if kind == .discover || kind == .request {
-            let wanted: [DHCPOption] = [.subnetMask, .router, .domainNameServer, .domainName, .interfaceMTU]
-            message[.parameterRequestList] = wanted.map(\.rawValue)
+            let requested: [DHCPOption] = [.subnetMask, .router, .domainNameServer, .domainName, .interfaceMTU]
+            message[.parameterRequestList] = requested.map(\.rawValue)
             message.set(.leaseTime, seconds: Guest.leaseTime)
         }
         return message

@@ -3,7 +3,7 @@ import Platform
 import Timing
 import Wire
 
-// The steps behind the basic ones: the longest packets, DNS by TCP, IPv6, and throughput.
+// The steps behind the basic ones: the longest packets, DNS over TCP, IPv6, and throughput.
 
 extension NetworkCheck {
     /// Whether packets of the guest's MTU pass to the gateway and back.
@@ -46,16 +46,16 @@ extension NetworkCheck {
         }
     }
 
-    /// Whether the name server answers by TCP (RFC 7766), which long answers need.
+    /// Whether the name server answers over TCP (RFC 7766), which long answers need.
     func checkNameByTCP(_ lease: Guest.Lease) -> Finding {
         guard let server = lease.nameServers.first else { return .skipped("the network offers no name server") }
         let stream = GuestStream(guest, to: server, port: DNSMessage.port)
         switch stream.open() {
         case .accepted: break
-        case .refused: return .skipped("\(server) does not answer by TCP: long answers are cut")
+        case .refused: return .skipped("\(server) does not answer over TCP: long answers are cut")
         case .unreachable(let report):
             return .failed(
-                "the name server \(server) is unreachable by TCP: \(NetworkCheck.describe(report))",
+                "the name server \(server) is unreachable over TCP: \(NetworkCheck.describe(report))",
                 remedy: NetworkCheck.remedy(report, for: server))
         case .timedOut: return .skipped("\(server) ignores TCP: long answers are cut")
         }
@@ -69,13 +69,13 @@ extension NetworkCheck {
         guard let answer else {
             return .failed(
                 "\(server) accepts TCP, and does not answer a query by it",
-                remedy: "check whether the host can resolve it by TCP: dig +tcp \(options.name)")
+                remedy: "check whether the host can resolve it over TCP: dig +tcp \(options.name)")
         }
         let message = Array(answer.dropFirst(DNSMessage.lengthPrefix))
         guard let view = try? DNSView(message.rawSpan), view.isResponse, view.id == id else {
-            return .failed("\(server) answers by TCP with another message", remedy: "check that server's log")
+            return .failed("\(server) answers over TCP with another message", remedy: "check that server's log")
         }
-        return .ok("\(server) answers by TCP")
+        return .ok("\(server) answers over TCP")
     }
 
     /// IPv6: an address by a router's advertisement, the router, its name servers, and the outside.
@@ -102,7 +102,7 @@ extension NetworkCheck {
         step("name6") {
             guard let found, let address = found.address else { return .skipped("no IPv6") }
             guard let server = found.nameServers.first else {
-                return .skipped("the router names no name server by IPv6; guests use that of IPv4")
+                return .skipped("the router names no name server over IPv6; guests use that of IPv4")
             }
             // A server on the link may be another station than the router.
             let isOnLink = server.isLinkLocal || server.high == address.high

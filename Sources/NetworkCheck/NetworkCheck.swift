@@ -149,7 +149,7 @@ package final class NetworkCheck {
             return .ok("\(options.name) is \(text) according to \(server)")
         case .failure(let code) where (code == 3 || code == 5) && options.name == NetworkCheck.localhost:
             // A resolver may deny this name (RFC 6761 section 6.3). The step only checks that it answers.
-            return .ok("\(server) answers, though it knows no \(options.name)")
+            return .ok("\(server) answers, though it found no \(options.name)")
         case .failure(3):
             return .failed("\(server) has no \(options.name)", remedy: "use a name that exists: --name NAME")
         case .failure(let code):
@@ -171,7 +171,7 @@ package final class NetworkCheck {
     private static func responseName(_ code: UInt8) -> String {
         switch code {
         case 1: "FORMERR: it did not understand the query"
-        case 2: "SERVFAIL: it failed, or reached no server that knows"
+        case 2: "SERVFAIL: it failed, or reached no server that has it"
         case 3: "NXDOMAIN: the name does not exist"
         case 4: "NOTIMP: it does not offer such queries"
         case 5: "REFUSED: it does not answer this client"

@@ -5,10 +5,10 @@ import Platform
 import Timing
 import Wire
 
-/// Finds out whether this host is behind a NAT64, and by which prefix, by asking its resolver for IPv6 addresses of a
-/// name that has IPv4 addresses only (RFC 7050 section 3): `ipv4only.arpa`.
+/// Finds out whether this host is behind a NAT64, and by which prefix, by queries to its resolver for IPv6 addresses of
+/// a name that has IPv4 addresses only (RFC 7050 section 3): `ipv4only.arpa`.
 ///
-/// The resolver is asked on a background thread, one query at a time: at the start, after changes of the host's
+/// The resolver is queried on a background thread, one query at a time: at the start, after changes of the host's
 /// network, and every ten minutes. On the control thread.
 package final class NAT64Discovery {
     private static let name = "ipv4only.arpa"
@@ -25,14 +25,14 @@ package final class NAT64Discovery {
     private let onResult: ([NAT64Prefix]) -> Void
     private var monitor: ChangeMonitor?
     private var timer: ControlLoop.TimerID?
-    private var isAsking = false
+    private var isQuerying = false
     /// The host has changed since the running query began.
     private var isStale = false
     private var isStopped = false
 
-    /// Asks for the first time when the loop runs.
+    /// Sends the first query when the loop runs.
     /// - Parameters:
-    ///   - isNeeded: whether guests could use a NAT64; nothing is asked otherwise.
+    ///   - isNeeded: whether guests could use a NAT64; no query is sent otherwise.
     ///   - onResult: called after each answer; empty if the host is behind no NAT64.
     package init(
         loop: ControlLoop, logger: Logger, isNeeded: @escaping () -> Bool, onResult: @escaping ([NAT64Prefix]) -> Void
@@ -41,23 +41,23 @@ package final class NAT64Discovery {
         self.logger = logger
         self.isNeeded = isNeeded
         self.onResult = onResult
-        timer = loop.scheduleSoon { [unowned self] in ask() }
+        timer = loop.scheduleSoon { [unowned self] in query() }
         // On a system that does not report changes, the interval remains.
         monitor = try? ChangeMonitor(NetworkInterfaces.monitor(), settling: Self.settling, loop: loop) {
-            [unowned self] in ask()
+            [unowned self] in query()
         }
     }
 
-    /// Asks no more. The result of a running query is ignored.
+    /// Sends no more queries. The result of a running query is ignored.
     package func stop() {
         isStopped = true
         monitor?.stop()
         loop.cancel(timer)
     }
 
-    private func ask() {
+    private func query() {
         loop.cancel(timer)
-        guard !isAsking else {
+        guard !isQuerying else {
             isStale = true
             return
         }
@@ -68,7 +68,7 @@ package final class NAT64Discovery {
             } then: { [weak self] in
                 self?.finish($0)
             }
-            isAsking = true
+            isQuerying = true
         } catch {
             logger.debug("\(error)")
             schedule(after: Self.interval)
@@ -76,7 +76,7 @@ package final class NAT64Discovery {
     }
 
     private func finish(_ addresses: [IPv6Address]?) {
-        isAsking = false
+        isQuerying = false
         guard !isStopped else { return }
         // Without an answer, what was known stays until the host changes or an answer comes.
         if let addresses { onResult(addresses.compactMap { NAT64Prefix(synthesized: $0) }) }
@@ -85,6 +85,6 @@ package final class NAT64Discovery {
     }
 
     private func schedule(after delay: TimeAmount) {
-        timer = loop.schedule(after: delay) { [unowned self] in ask() }
+        timer = loop.schedule(after: delay) { [unowned self] in query() }
     }
 }

@@ -170,7 +170,7 @@ package final class RouterService {
         if contents.isRouter {
             logger.info(
                 """
-                guests \(hasEgress ? "reach" : "do not reach") the outside by IPv6, as this host \
+                guests \(hasEgress ? "reach" : "do not reach") the outside over IPv6, as this host \
                 \(hasEgress ? "does" : "does not")
                 """)
         }

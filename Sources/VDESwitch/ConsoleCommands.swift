@@ -80,18 +80,18 @@ extension ManagementConsole {
             (it, arguments) throws(ConsoleError) in
             try it.setUntaggedVLAN(arguments.number(0), arguments.number(1))
         },
-        printing("port/createauto", "", "make a port with the first free number, not given to those who ask for any") {
+        printing("port/createauto", "", "make a port with the first free number, for clients that request its number") {
             (console, _) throws(ConsoleError) in
             ["Port " + TextFormat.zeros(try console.virtualSwitch.create(VirtualSwitch.anyPort), 4)]
         },
-        silent("port/create", "N", "make port N, not given to those who ask for any") {
+        silent("port/create", "N", "make port N, for clients that request its number") {
             (it, arguments) throws(ConsoleError) in
             _ = try it.create(arguments.optional(0) ?? VirtualSwitch.anyPort)
         },
         silent("port/remove", "N", "remove port N") { (it, arguments) throws(ConsoleError) in
             try it.remove(arguments.optional(0) ?? 0)
         },
-        silent("port/allocatable", "N 0/1", "give port N to those who ask for any: 1 yes, 0 no") {
+        silent("port/allocatable", "N 0/1", "give port N to clients that request any port: 1 yes, 0 no") {
             (it, arguments) throws(ConsoleError) in
             try it.setAllocatable(arguments.number(0), arguments.flag(1))
         },
@@ -219,7 +219,7 @@ extension ManagementConsole {
                 "GC expire \(console.virtualSwitch.ageing) secs", "Min persistence 0 secs",
             ]
         },
-        silent("hash/setexpire", "N", "forget an address that was not seen for N seconds") {
+        silent("hash/setexpire", "N", "remove an address that was not seen for N seconds") {
             (it, arguments) throws(ConsoleError) in
             let seconds = try arguments.number(0)
             guard (1...1_000_000).contains(seconds) else { throw .invalid }
@@ -238,10 +238,10 @@ extension ManagementConsole {
         },
     ]
 
-    private func listAddresses(where isWanted: (KnownAddress) -> Bool) throws(ConsoleError) -> [String] {
+    private func listAddresses(where matches: (KnownAddress) -> Bool) throws(ConsoleError) -> [String] {
         guard let all = virtualSwitch.control.addresses() else { throw ConsoleError(code: Errno.again) }
-        return all.filter(isWanted).sorted { ($0.bucket, $0.address.value) < ($1.bucket, $1.address.value) }.compactMap
-        { entry in
+        return all.filter(matches).sorted { ($0.bucket, $0.address.value) < ($1.bucket, $1.address.value) }.compactMap {
+            entry in
             guard let number = virtualSwitch.number(of: entry.port) else { return nil }
             return
                 "Hash: \(TextFormat.zeros(entry.bucket, 4)) Addr: \(entry.address) "

@@ -5,19 +5,19 @@ import Wire
 
 // Theory of operation: the control plane of a VDE switch.
 //
-// A switch has numbered ports, as vde_switch does; clients and scripts know only those. A port has one or more
+// A switch has numbered ports, as vde_switch does; clients and scripts use only those. A port has one or more
 // connections: several clients may join one port, and share it like the stations behind one cable. In the data plane
 // (Switching) each connection is a separate port, with a `PortNumber`; the connections of one port form a port group,
 // within which frames are not forwarded.
 //
-//   free        no entry in `ports`; a client that asks for this number creates it
+//   free        no entry in `ports`; a client that requests this number creates it
 //   created     `create`, `allocate` or `allocateForDevice`: an entry without connections. It keeps its settings.
 //   active      `attach`: at least one connection. `user` owns it: another user's client is refused.
 //   created     `detach` of the last connection; the counters of past connections stay.
 //   free        `remove`
 //
 // Users of a port: root always; otherwise every user, unless `allowedUser` or `allowedGroup` is set (port/setuser,
-// port/setgroup). A client that asks for any port gets the first inactive one that is allocatable and that its user may
+// port/setgroup). A client that requests any port gets the first inactive one that is allocatable and that its user may
 // use.
 //
 // VLANs: a port has one VLAN for untagged frames, and is a member of others with tags. While only VLAN 0 exists, the
@@ -67,7 +67,7 @@ package final class VirtualSwitch {
     package struct SwitchPort: Sendable {
         /// The newest first. They form one port group in the data plane.
         package internal(set) var connections: [Connection] = []
-        /// Whether clients that ask for any port may get it.
+        /// Whether clients that request any port may get it.
         package internal(set) var isAllocatable = true
         /// The user whose clients are connected; nil if there are none, and for a TAP.
         package internal(set) var user: UInt32?
@@ -102,7 +102,7 @@ package final class VirtualSwitch {
 
     /// In a request: any port.
     package static let anyPort = 0
-    /// The highest port number: the data plane's capacity, less the port of the address service.
+    /// The highest port number: the data plane's capacity, less the services' port.
     package static let maximumPorts = SwitchControl.portCapacity - 1
     /// The VLANs that can be created, as in vde_switch.
     package static let vlans: ClosedRange<UInt16> = 1...4093
@@ -132,10 +132,10 @@ package final class VirtualSwitch {
 
     // MARK: Connections
 
-    /// The port for a client that requests `wanted`, created if it does not exist.
+    /// The port for a client that requests `requested`, created if it does not exist.
     /// - Throws: why the client is refused a port.
-    package func allocate(_ wanted: VDERequest.Kind, user: UInt32) throws(UnclassifiedError) -> Int {
-        switch wanted {
+    package func allocate(_ requested: VDERequest.Kind, user: UInt32) throws(UnclassifiedError) -> Int {
+        switch requested {
         case .newPort0:
             return try claim(0, user)
         case .newControl(port: VirtualSwitch.anyPort):
@@ -211,11 +211,11 @@ package final class VirtualSwitch {
         return attachment
     }
 
-    /// The port for a device: `wanted` if it is inactive, else the first inactive one; nil if all are active.
-    package func allocateForDevice(preferring wanted: Int? = nil) -> Int? {
-        if let wanted, let port = ports[wanted], !port.isActive {
-            ports[wanted]!.isAllocatable = true
-            return wanted
+    /// The port for a device: `requested` if it is inactive, else the first inactive one; nil if all are active.
+    package func allocateForDevice(preferring requested: Int? = nil) -> Int? {
+        if let requested, let port = ports[requested], !port.isActive {
+            ports[requested]!.isAllocatable = true
+            return requested
         }
         guard let number = (1...limit).first(where: { !(ports[$0]?.isActive ?? false) }) else { return nil }
         ports[number] = ports[number] ?? SwitchPort()
@@ -261,10 +261,12 @@ package final class VirtualSwitch {
         control.setAgeing(UInt32(seconds))
     }
 
-    /// Creates a port that clients asking for any port do not get; 0: with the first free number.
-    package func create(_ wanted: Int) throws(ConsoleError) -> Int {
-        guard (0...limit).contains(wanted) else { throw .invalid }
-        guard let number = wanted != 0 ? wanted : (1...limit).first(where: { ports[$0] == nil }) else { throw .noSpace }
+    /// Creates a port for clients that request its number; 0: with the first free number.
+    package func create(_ requested: Int) throws(ConsoleError) -> Int {
+        guard (0...limit).contains(requested) else { throw .invalid }
+        guard let number = requested != 0 ? requested : (1...limit).first(where: { ports[$0] == nil }) else {
+            throw .noSpace
+        }
         guard ports[number] == nil else { throw .exists }
         var port = SwitchPort()
         port.isAllocatable = false
@@ -290,7 +292,7 @@ package final class VirtualSwitch {
         ports[number] = port
     }
 
-    /// Sets whether clients that ask for any port may get this one.
+    /// Sets whether clients that request any port may get this one.
     package func setAllocatable(_ number: Int, _ isAllocatable: Bool) throws(ConsoleError) {
         try change(number) { $0.isAllocatable = isAllocatable }
     }

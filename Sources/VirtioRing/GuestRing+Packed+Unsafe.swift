@@ -230,8 +230,8 @@ extension GuestRing {
         return (UInt16(index(usedIndex)) &- wanted &- 1) < unpublished
     }
 
-    func announcePacked(_ isWanted: Bool) -> Bool {
-        guard isWanted else {
+    func announcePacked(_ isNeeded: Bool) -> Bool {
+        guard isNeeded else {
             unsafe platform_store_release(deviceArea + Layout.eventFlags, Events.disable)
             return false
         }

@@ -112,15 +112,15 @@ extension GuestRing {
         return (usedIndex &- event &- 1) < unpublished
     }
 
-    func announceSplit(_ isWanted: Bool) -> Bool {
+    func announceSplit(_ isNeeded: Bool) -> Bool {
         if usesEvents {
             // An index that was passed is announced no more.
-            guard isWanted else { return false }
+            guard isNeeded else { return false }
             unsafe platform_store_release(deviceArea + Layout.ring + Layout.usedElement * size, limit)
         } else {
-            unsafe platform_store_release(deviceArea, isWanted ? 0 : 1)
+            unsafe platform_store_release(deviceArea, isNeeded ? 0 : 1)
         }
         platform_fence()
-        return unsafe isWanted && platform_load_acquire(driverArea + Layout.index) != limit
+        return unsafe isNeeded && platform_load_acquire(driverArea + Layout.index) != limit
     }
 }

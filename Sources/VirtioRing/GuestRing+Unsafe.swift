@@ -183,11 +183,11 @@ struct GuestRing {
         return isPacked ? publishPacked() : publishSplit()
     }
 
-    /// Asks the guest to announce entries beyond those that `availableCount` found last, or no longer. Returns whether
-    /// there are such entries already.
-    mutating func announce(_ isWanted: Bool) -> Bool {
+    /// Requests that the guest announce entries beyond those that `availableCount` found last, or no longer. Returns
+    /// whether there are such entries already.
+    mutating func announce(_ isNeeded: Bool) -> Bool {
         defer { if memory.isLogged { markWritten() } }
-        return isPacked ? announcePacked(isWanted) : announceSplit(isWanted)
+        return isPacked ? announcePacked(isNeeded) : announceSplit(isNeeded)
     }
 
     /// Marks what the device writes of the ring itself.

@@ -13,6 +13,8 @@ import Wire
 /// The uplink through vmnet.framework. Keeps an interface attached to the switch: one that fails is started again, with
 /// growing pauses, while the guests' ports stay as they are.
 ///
+/// # Theory of operation
+///
 ///     state        port  interface  left by
 ///     starting     nil   nil        the interface has started (running), or has failed (waiting)
 ///     running      set   set        `replace`: a device error, or a loss that `VmnetMonitor` detects (stopping)
@@ -67,7 +69,7 @@ package final class VmnetUplink: Uplink {
         guard let parameters = try start() else { return false }
         self.parameters = parameters
         if isBridged { return true }
-        // Without an address service of this program, Apple's must not answer either.
+        // Without this program's DHCP server, Apple's must not answer either.
         if !hasAddressService { context.control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
         // vmnet does not report the addresses of a network with an identifier.
         guard let network = parameters.network ?? options.network else {
@@ -117,13 +119,13 @@ package final class VmnetUplink: Uplink {
                     throw ExitError(
                         .unavailable,
                         """
-                        \(error); launchd does not know com.apple.NetworkSharing, the service that vmnet.framework \
+                        \(error); launchd does not offer com.apple.NetworkSharing, the service that vmnet.framework \
                         calls: it may be disabled, type: sudo launchctl enable system/com.apple.NetworkSharing
                         """)
                 }
                 context.logger.notice(
                     """
-                    vmnet.framework is not available yet: launchd does not know com.apple.NetworkSharing, as during \
+                    vmnet.framework is not available yet: launchd does not offer com.apple.NetworkSharing, as during \
                     boot; trying again in \(pause)
                     """)
                 guard wait(pause) else { return nil }

@@ -41,7 +41,7 @@ private let forward = "what guests send to the outside"
                 + "\(policy);\n\(rules.map { "\t\t\($0)\n" }.joined())\t}\n}\n"
         }
         let six = chain("ip6", "filter", "FORWARD", policy: "drop")
-        #expect(found(six) == ["iptables: \(forward) by IPv6"])
+        #expect(found(six) == ["iptables: \(forward) over IPv6"])
         #expect(
             inspector.findings(in: Ruleset(nft: six))[0].commands == [
                 "ip6tables -I FORWARD -i vmnet0 -j ACCEPT",
@@ -49,12 +49,12 @@ private let forward = "what guests send to the outside"
             ])
         #expect(
             inspector.findings(in: Ruleset(iptables: "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n", isIPv6: true)).map(
-                \.effect) == ["\(forward) by IPv6"])
+                \.effect) == ["\(forward) over IPv6"])
         // One remedy is enough for a chain of both versions.
         #expect(found(chain("inet", "site", "fwd", policy: "drop")) == ["nftables: \(forward)"])
         #expect(
             found(six + chain("ip", "filter", "FORWARD", policy: "drop")) == [
-                "iptables: \(forward) by IPv6", "iptables: \(forward)",
+                "iptables: \(forward) over IPv6", "iptables: \(forward)",
             ])
         for (rule, isDropping) in [
             ("meta nfproto ipv6 drop", true), ("ip6 saddr fd12::/32 drop", true), ("ip6 saddr fd13::/32 drop", false),
@@ -64,7 +64,7 @@ private let forward = "what guests send to the outside"
             ("ip6 hoplimit 1 drop", false),
         ] {
             #expect(
-                found(chain("inet", "site", "fwd", rule)) == (isDropping ? ["nftables: \(forward) by IPv6"] : []),
+                found(chain("inet", "site", "fwd", rule)) == (isDropping ? ["nftables: \(forward) over IPv6"] : []),
                 "\(rule)")
             #expect(findings(chain("inet", "site", "fwd", rule)).isEmpty, "without guests of IPv6: \(rule)")
         }

@@ -8,7 +8,7 @@ import Wire
 private typealias Forwarder = DNSForwarder<String, String>
 private let second = TimeAmount.seconds(1)
 
-/// A forwarder whose servers are called `a`, `b` and so on, and what was asked of them.
+/// A forwarder whose servers are called `a`, `b` and so on, and the queries to them.
 private struct DNSForwarderHarness {
     struct Asked: Equatable {
         let server: String
@@ -51,7 +51,7 @@ private struct DNSForwarderHarness {
         }
     }
 
-    /// A guest asks. Returns what that led to.
+    /// A guest sends a query. Returns what that led to.
     @discardableResult
     mutating func ask(
         _ name: String = "www.example.org", id: UInt16 = 7, of number: Int = 1, port: UInt16 = 0, client: String? = nil,
@@ -83,12 +83,12 @@ private struct DNSForwarderHarness {
                 message, from: asked.server, over: asked.transport, transaction: asked.transaction, now: now))
     }
 
-    /// Answers what was asked, with an address.
+    /// Answers the query with an address.
     mutating func resolve(_ asked: Asked, name: String = "www.example.org") {
         answer(
             asked,
             DNSMessage.answer(
-                id: 0xbeef, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
+                id: 0xbeef, isRecursionDesired: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
                 records: [[192, 0, 2, 1]], timeToLive: 60))
     }
 
@@ -128,7 +128,7 @@ private struct DNSForwarderHarness {
         let asked = try harness.mustProbe()
         func answer(_ name: String = "www.example.org", id: UInt16 = 0xbeef) -> [UInt8] {
             DNSMessage.answer(
-                id: id, wantsRecursion: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
+                id: id, isRecursionDesired: true, question: DNSQuestion(name: DNSName(name)!, type: DNSType.a),
                 records: [[192, 0, 2, 1]], timeToLive: 60)
         }
         var update = answer()
@@ -153,7 +153,7 @@ private struct DNSForwarderHarness {
     /// An error without a question shows nothing but the id (RFC 5452 section 9.1).
     @Test(arguments: [DNSResponseCode.formatError, .serverFailure, .nameError, .refused])
     func errorWithoutQuestionIsConfirmedByTCP(code: DNSResponseCode) throws {
-        let bare = DNSMessage.failure(id: 0xbeef, wantsRecursion: true, question: nil, code: code)
+        let bare = DNSMessage.failure(id: 0xbeef, isRecursionDesired: true, question: nil, code: code)
         var harness = DNSForwarderHarness(["a"])
         let asked = try harness.mustProbe()
         harness.answer(asked, bare)
@@ -172,7 +172,7 @@ private struct DNSForwarderHarness {
         #expect(legacy.code == code.rawValue && legacy.kept.isEmpty && legacy.open.isEmpty)
         #expect(try DNSView(reply.rawSpan).question().name == DNSName("www.example.org"))
 
-        // A server without TCP, and one that does not respond by TCP.
+        // A server without TCP, and one that does not respond over TCP.
         var closed = DNSForwarderHarness(["a"])
         let query = try closed.mustProbe()
         closed.answer(query, bare)
@@ -185,7 +185,7 @@ private struct DNSForwarderHarness {
     }
 
     @Test func otherServersAreQueriedAfterErrorWithoutQuestion() throws {
-        let bare = DNSMessage.failure(id: 0xbeef, wantsRecursion: true, question: nil, code: .formatError)
+        let bare = DNSMessage.failure(id: 0xbeef, isRecursionDesired: true, question: nil, code: .formatError)
         var harness = DNSForwarderHarness(["a", "b"])
         harness.answer(try harness.mustProbe(), bare)
         harness.answer(harness.asked.last!, bare)
@@ -195,7 +195,8 @@ private struct DNSForwarderHarness {
         // Without an error there must be a question.
         var empty = DNSForwarderHarness(["a"])
         empty.answer(
-            try empty.mustProbe(), DNSMessage.failure(id: 0xbeef, wantsRecursion: true, question: nil, code: .noError))
+            try empty.mustProbe(),
+            DNSMessage.failure(id: 0xbeef, isRecursionDesired: true, question: nil, code: .noError))
         #expect(empty.asked.count == 1 && empty.replies.isEmpty)
     }
 
@@ -218,7 +219,7 @@ private struct DNSForwarderHarness {
         harness.waitForAll()
         #expect(harness.asked.map(\.server) == ["a", "b", "c"])
         #expect(harness.code == DNSResponseCode.serverFailure.rawValue && harness.open.isEmpty)
-        // Before it asks again or gives up (resolver(5)).
+        // Before it sends the query again or gives up (resolver(5)).
         #expect(harness.now < .distantPast + 5 * second)
         var single = DNSForwarderHarness(["a"])
         single.ask()
@@ -382,7 +383,7 @@ private struct DNSForwarderHarness {
             harness.answer(
                 asked,
                 DNSMessage.answer(
-                    id: 0xbeef, wantsRecursion: true, question: question,
+                    id: 0xbeef, isRecursionDesired: true, question: question,
                     records: .init(repeating: [192, 0, 2, 1], count: records), timeToLive: 1))
             let reply = try #require(harness.replies.first)
             return (try DNSView(reply.message.rawSpan).isTruncated, reply.message.count)
@@ -406,7 +407,7 @@ private struct DNSForwarderHarness {
         #expect(first.transport == .datagram)
         let question = DNSQuestion(name: DNSName("www.example.org")!, type: DNSType.a)
         let response = DNSMessage.answer(
-            id: 0xbeef, wantsRecursion: true, question: question, records: [], timeToLive: 60)
+            id: 0xbeef, isRecursionDesired: true, question: question, records: [], timeToLive: 60)
         let truncated = try #require(DNSMessage.truncated(response))
         harness.answer(first, truncated)
         harness.answer(first, truncated)
@@ -429,7 +430,7 @@ private struct DNSForwarderHarness {
             let asked = try harness.mustProbe(name, of: guest, port: port, over: .stream)
             let question = DNSQuestion(name: DNSName(name)!, type: DNSType.a)
             let response = DNSMessage.answer(
-                id: 0xbeef, wantsRecursion: true, question: question, records: [], timeToLive: 60)
+                id: 0xbeef, isRecursionDesired: true, question: question, records: [], timeToLive: 60)
             harness.answer(asked, try #require(DNSMessage.truncated(response)))
         }
         for number in 0..<9 { try truncate("n\(number).example.org", 1, 1) }
@@ -515,7 +516,7 @@ private struct DNSForwarderHarness {
                     harness.answer(
                         asked,
                         DNSMessage.answer(
-                            id: 0xbeef, wantsRecursion: true, question: question, records: [[192, 0, 2, 1]],
+                            id: 0xbeef, isRecursionDesired: true, question: question, records: [[192, 0, 2, 1]],
                             timeToLive: 1))
                 }
             case 7:

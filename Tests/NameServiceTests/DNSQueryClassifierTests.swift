@@ -36,7 +36,7 @@ import Wire
 
     @Test func responsesAndMalformedMessagesAreIgnored() throws {
         let answer = DNSMessage.answer(
-            id: 1, wantsRecursion: true, question: question("a.b"), records: [], timeToLive: 0)
+            id: 1, isRecursionDesired: true, question: question("a.b"), records: [], timeToLive: 0)
         #expect(DNSQueryClassifier.classify(answer.rawSpan) == .ignore)
         #expect(DNSQueryClassifier.classify([1, 2, 3].rawSpan) == .ignore)
         var update = query("a.b")

@@ -22,7 +22,7 @@ private final class FakeNetwork: GuestLink {
     var reportsLength = false
     /// The prefix of a router that advertises itself.
     var prefix: UInt64?
-    /// Bytes that were sent by TCP.
+    /// Bytes that were sent over TCP.
     private(set) var received = 0
     /// The code of "destination unreachable" with which the gateway answers TCP, and queries for names.
     var unreachable: UInt8?
@@ -39,7 +39,7 @@ private final class FakeNetwork: GuestLink {
         server = DHCPServer(configuration)
         resolves = { question, id in
             DNSMessage.answer(
-                id: id, wantsRecursion: true, question: question, records: [[127, 0, 0, 1]], timeToLive: 1)
+                id: id, isRecursionDesired: true, question: question, records: [[127, 0, 0, 1]], timeToLive: 1)
         }
     }
 
@@ -224,7 +224,7 @@ private final class FakeNetwork: GuestLink {
         #expect(step?.outcome == .ok, "\(step?.detail ?? "")")
         // It takes the query, and another message comes back.
         network.resolves = { question, id in
-            DNSMessage.answer(id: id &+ 1, wantsRecursion: true, question: question, records: [], timeToLive: 1)
+            DNSMessage.answer(id: id &+ 1, isRecursionDesired: true, question: question, records: [], timeToLive: 1)
         }
         #expect(check(network).steps["dns-tcp"]?.outcome == .failed)
     }
@@ -325,7 +325,8 @@ private final class FakeNetwork: GuestLink {
     func responseCodesHaveTheirNames(code: UInt8, name: String) {
         let network = FakeNetwork()
         network.resolves = { question, id in
-            var answer = DNSMessage.answer(id: id, wantsRecursion: true, question: question, records: [], timeToLive: 1)
+            var answer = DNSMessage.answer(
+                id: id, isRecursionDesired: true, question: question, records: [], timeToLive: 1)
             answer[3] = answer[3] & 0xf0 | code
             return answer
         }
@@ -351,12 +352,12 @@ private final class FakeNetwork: GuestLink {
         #expect(outcomes(check(nameless).steps)["name"] == .failed)
         let failing = FakeNetwork()
         failing.resolves = { question, id in
-            DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .nameError)
+            DNSMessage.failure(id: id, isRecursionDesired: true, question: question, code: .nameError)
         }
         #expect(check(failing).steps["name"]?.outcome == .ok, "it need not know localhost")
         let broken = FakeNetwork()
         broken.resolves = { question, id in
-            DNSMessage.failure(id: id, wantsRecursion: true, question: question, code: .serverFailure)
+            DNSMessage.failure(id: id, isRecursionDesired: true, question: question, code: .serverFailure)
         }
         #expect(check(broken).steps["name"]?.outcome == .failed)
         let refusing = FakeNetwork()

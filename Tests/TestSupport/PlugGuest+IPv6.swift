@@ -25,9 +25,9 @@ extension PlugGuest {
         return found
     }
 
-    /// Waits for a default route by IPv6, or for its end.
+    /// Waits for a default route over IPv6, or for its end.
     package func waitForRouter(_ isThere: Bool = true) throws {
-        try eventually(isThere ? "a default route by IPv6" : "the end of the default route", within: 15) {
+        try eventually(isThere ? "a default route over IPv6" : "the end of the default route", within: 15) {
             try namespace.run("ip", "-6", "route", "show", "default").isEmpty != isThere
         }
     }

@@ -40,7 +40,7 @@ import Wire
         let question = DNSQuestion(name: name, type: DNSType.aaaa)
         let bytes = DNSMessage.query(id: 0xabcd, question)
         let view = try DNSView(bytes.rawSpan)
-        #expect(view.id == 0xabcd && !view.isResponse && view.wantsRecursion && view.operation == 0)
+        #expect(view.id == 0xabcd && !view.isResponse && view.isRecursionDesired && view.operation == 0)
         #expect(try view.question() == question)
         for length in 0..<bytes.count {
             #expect(throws: WireError.truncated) { _ = try DNSView(bytes.rawSpan.extracting(0..<length)).question() }
@@ -50,7 +50,8 @@ import Wire
     @Test func answersCarryTheirRecords() throws {
         let question = DNSQuestion(name: name, type: DNSType.a)
         let bytes = DNSMessage.answer(
-            id: 1, wantsRecursion: true, question: question, records: [[192, 0, 2, 1], [192, 0, 2, 2]], timeToLive: 60)
+            id: 1, isRecursionDesired: true, question: question, records: [[192, 0, 2, 1], [192, 0, 2, 2]],
+            timeToLive: 60)
         let view = try DNSView(bytes.rawSpan)
         #expect(view.isResponse && view.responseCode == 0 && view.answerCount == 2)
         #expect(try view.addresses() == ["192.0.2.1", "192.0.2.2"])
@@ -58,13 +59,13 @@ import Wire
             #expect(throws: WireError.truncated) { _ = try DNSView(bytes.rawSpan.extracting(0..<length)).addresses() }
         }
         let six = DNSMessage.answer(
-            id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.aaaa),
+            id: 1, isRecursionDesired: true, question: DNSQuestion(name: name, type: DNSType.aaaa),
             records: [[UInt8](repeating: 0, count: 15) + [1]], timeToLive: 60)
         #expect(try DNSView(six.rawSpan).addresses() == ["::1"])
     }
 
     @Test func failuresNameTheirCode() throws {
-        let bytes = DNSMessage.failure(id: 7, wantsRecursion: false, question: nil, code: .formatError)
+        let bytes = DNSMessage.failure(id: 7, isRecursionDesired: false, question: nil, code: .formatError)
         let view = try DNSView(bytes.rawSpan)
         #expect(view.isResponse && view.responseCode == 1 && view.questionCount == 0)
         #expect(throws: WireError.badField) { _ = try view.question() }
@@ -101,7 +102,8 @@ import Wire
         #expect(
             try DNSView(DNSMessage.query(id: 1, DNSQuestion(name: name, type: DNSType.a)).rawSpan).extended() == nil)
         var answer = DNSMessage.answer(
-            id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]],
+            id: 1, isRecursionDesired: true, question: DNSQuestion(name: name, type: DNSType.a),
+            records: [[192, 0, 2, 1]],
             timeToLive: 60)
         answer += query.suffix(11)
         answer[11] = 1
@@ -115,7 +117,8 @@ import Wire
         query[3] |= 0x10
         let bytes = DNSMessage.failure(of: try DNSView(query.rawSpan), code: .serverFailure)
         let view = try DNSView(bytes.rawSpan)
-        #expect(view.isResponse && view.responseCode == 2 && view.id == 9 && view.wantsRecursion && view.operation == 0)
+        #expect(
+            view.isResponse && view.responseCode == 2 && view.id == 9 && view.isRecursionDesired && view.operation == 0)
         #expect(bytes[3] & 0x90 == 0x90, "RA and CD")
         #expect(bytes[12..<33] == query[12..<33])
         #expect(try view.extended() == ExtendedDNS(payloadSize: 1232, codeAndFlags: 0x8000))
@@ -131,7 +134,8 @@ import Wire
 
     @Test func truncatedAnswersKeepTheirExtension() throws {
         var answer = DNSMessage.answer(
-            id: 7, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]],
+            id: 7, isRecursionDesired: true, question: DNSQuestion(name: name, type: DNSType.a),
+            records: [[192, 0, 2, 1]],
             timeToLive: 60)
         answer += extendedQuery().suffix(11)
         answer[11] = 1
@@ -148,7 +152,8 @@ import Wire
 
     @Test func hostileMessagesDoNotTrap() {
         let bytes = DNSMessage.answer(
-            id: 1, wantsRecursion: true, question: DNSQuestion(name: name, type: DNSType.a), records: [[192, 0, 2, 1]],
+            id: 1, isRecursionDesired: true, question: DNSQuestion(name: name, type: DNSType.a),
+            records: [[192, 0, 2, 1]],
             timeToLive: 60)
         fuzz(bytes) { bytes in
             guard let view = try? DNSView(bytes.rawSpan) else { return }

@@ -287,9 +287,9 @@ package struct DNSForwarder<Client: Hashable & Sendable, Server: Hashable & Send
             return sendByStream(number, to: server)
         }
         // Letters in another case may be a guess (0x20): the client that has chosen them judges. Others do not get it.
-        let asked = transaction.query[DNSView.headerLength...].prefix(end - DNSView.headerLength)
+        let queried = transaction.query[DNSView.headerLength...].prefix(end - DNSView.headerLength)
         let kept: [Action] =
-            answer[DNSView.headerLength..<end] == asked
+            answer[DNSView.headerLength..<end] == queried
             ? [.keep(answer, to: transaction.query, of: transaction.owner)] : []
         return kept + finish(number, with: answer)
     }

@@ -18,7 +18,7 @@ extension Dispatcher {
         fabric.tablesLock.lock()
         defer { fabric.tablesLock.unlock() }
         if ports[ingress].isPaused { return true }
-        guard ports[egress].wantsWritable, !ports[egress].isSlowReceiver else { return false }
+        guard ports[egress].needsWritable, !ports[egress].isSlowReceiver else { return false }
         if ports[egress].pauseDeadline == .distantPast {
             ports[egress].pauseDeadline = BootClock.now + fabric.pauseLimit
         }
@@ -62,10 +62,10 @@ extension Dispatcher {
     mutating func updateBackpressure(_ egress: PortNumber, _ error: Int32) {
         if error != 0 { reportUnreachable(egress, error) }
         let isCongested = ports[egress].egress.isCongested
-        if ports[egress].wantsWritable == isCongested { return }
+        if ports[egress].needsWritable == isCongested { return }
         let reportsWritability = ports[egress].endpoint.reportsWritability
         fabric.tablesLock.lock()
-        ports[egress].wantsWritable = isCongested
+        ports[egress].needsWritable = isCongested
         if !isCongested {
             ports[egress].isSlowReceiver = false
             fabric.resumeIngresses(pausedFor: egress)
@@ -143,7 +143,7 @@ extension Fabric {
         return ingress
     }
 
-    /// Forgets the pauses of a port that is detached.
+    /// Removes the pauses of a port that is detached.
     func forgetPauses(of number: PortNumber) {
         resumeIngresses(pausedFor: number)
         if let index = tables.pausedIngresses.firstIndex(where: { $0.ingress == number }) {

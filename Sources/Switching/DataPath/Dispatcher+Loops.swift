@@ -10,7 +10,7 @@ import Wire
 extension Dispatcher {
     /// Sends a probe out of every port.
     mutating func sendLoopProbes() {
-        wantsLoopProbes = false
+        needsLoopProbes = false
         for index in 0..<ports.count { sendLoopProbe(by: ports.number(at: index)) }
     }
 

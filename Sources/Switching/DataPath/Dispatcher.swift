@@ -33,7 +33,7 @@ struct Dispatcher: ~Copyable {
     /// Some ports may be paused by this worker.
     var hasPausedIngress = false
     /// Addresses move between ports: every port is to be probed for a loop.
-    var wantsLoopProbes = false
+    var needsLoopProbes = false
     /// A neighbour solicitation to be sent behind the batch.
     var solicitation: SourceBindings.Solicitation?
     var deviceSchedule = DeviceSchedule()
@@ -88,7 +88,7 @@ struct Dispatcher: ~Copyable {
 
     /// Sends the frames that a batch has led to.
     mutating func sendDeferred() {
-        if wantsLoopProbes { sendLoopProbes() }
+        if needsLoopProbes { sendLoopProbes() }
         if solicitation != nil { sendSolicitation() }
     }
 
@@ -176,7 +176,7 @@ struct Dispatcher: ~Copyable {
         }
         switch tables.addresses.learn(key, at: PortNumber(context.ingress), now: now) {
         case .accepted: break
-        case .moved: if tables.loopDetector.addressMoved(now: now) { wantsLoopProbes = true }
+        case .moved: if tables.loopDetector.addressMoved(now: now) { needsLoopProbes = true }
         case .staticElsewhere:
             ports[context.ingress].counters.dropped(.spoofed)
             return false

@@ -75,7 +75,7 @@ package struct ForwardingWorker: ~Copyable {
             control, workers: max(1, workers), loopBlockTime: loopBlockTime, pauseLimit: pauseLimit)
         self.init(fabric, index: 0)
         let service = PortConfiguration(
-            name: "address service", kind: .service, role: .service, descriptor: -1,
+            name: "services", kind: .service, role: .service, descriptor: -1,
             maximumFrame: ServiceFrameRing.maximumFrameLength, receivesUnknown: false)
         fabric.attach(SwitchControl.servicePort, service, control.serviceCounters)
     }
@@ -195,7 +195,7 @@ package struct ForwardingWorker: ~Copyable {
             if ports[number].endpoint.isPolled {
                 dispatcher.scheduleDevice(PortNumber(number), isReadable: true)
             } else {
-                if ports[number].wantsWritable && ports[number].kind == .device { drainQueue(number) }
+                if ports[number].needsWritable && ports[number].kind == .device { drainQueue(number) }
                 drainPort(number)
             }
         }
@@ -271,7 +271,7 @@ package struct ForwardingWorker: ~Copyable {
         // The port with that number may be another one by now.
         let ports = ports
         dispatcher.retrying.removeAll {
-            !ports.isAttached($0) || !ports[$0].wantsWritable || ports[$0].endpoint.reportsWritability
+            !ports.isAttached($0) || !ports[$0].needsWritable || ports[$0].endpoint.reportsWritability
         }
     }
 

@@ -53,7 +53,7 @@ struct Port: ~Copyable {
     var isProbing = false
     /// The receiver is full, and the poller or a worker waits for room. Follows `egress.isCongested`;
     /// changed under both locks, because a worker that updates the poller's interest has only `tablesLock`.
-    var wantsWritable = false
+    var needsWritable = false
     /// The port is not read for now: a receiver of its frames is full.
     var isPaused = false
     /// The port is not in the poller while it is paused.
@@ -109,7 +109,7 @@ struct Port: ~Copyable {
     /// What the port's worker waits for. With `tablesLock`.
     var interest: Readiness {
         var interest: Readiness = isPaused ? [] : .readable
-        if wantsWritable && endpoint.reportsWritability { interest.insert(.writable) }
+        if needsWritable && endpoint.reportsWritability { interest.insert(.writable) }
         return interest
     }
 

@@ -30,7 +30,7 @@ final class HostAsRouter6 {
             return true
         } catch {
             guard error.code != Errno.busy else { return false }
-            logger.warning("\(error); guests do not reach the outside by IPv6")
+            logger.warning("\(error); guests do not reach the outside over IPv6")
             return true
         }
     }
@@ -59,7 +59,7 @@ final class HostAsRouter6 {
             logger.notice(
                 "this host is an IPv6 router until vde_vmnet ends (--ipv6 kernel); it forwards for guests only")
         } catch {
-            logger.warning("\(error); guests do not reach the outside by IPv6")
+            logger.warning("\(error); guests do not reach the outside over IPv6")
         }
     }
 

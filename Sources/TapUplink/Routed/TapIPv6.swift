@@ -98,7 +98,7 @@ final class TapIPv6 {
                 hasReported = true
                 logger.notice(
                     """
-                    guests do not reach the outside by IPv6: this host is no IPv6 router any more, and its kernel \
+                    guests do not reach the outside over IPv6: this host is no IPv6 router any more, and its kernel \
                     forwards between all interfaces or none; restart vde_vmnet, which then uses a user-mode NAT
                     """)
             }
@@ -117,7 +117,7 @@ final class TapIPv6 {
             try tapForwarding.set("1")
         } catch {
             hasEgress = false
-            logger.warning("\(error); guests do not reach the outside by IPv6")
+            logger.warning("\(error); guests do not reach the outside over IPv6")
         }
     }
 

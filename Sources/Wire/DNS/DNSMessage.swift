@@ -56,13 +56,13 @@ package enum DNSMessage {
     /// An answer to `question`: `records` hold the data of one record each, 4 or 16 bytes; none if the name has no
     /// record of the type.
     package static func answer(
-        id: UInt16, wantsRecursion: Bool, question: DNSQuestion, records: [[UInt8]], timeToLive: UInt32
+        id: UInt16, isRecursionDesired: Bool, question: DNSQuestion, records: [[UInt8]], timeToLive: UInt32
     ) -> [UInt8] {
         var writer = ByteWriter(capacity: 96)
         emitHeader(
             into: &writer, id: id,
             flags: DNSView.Flags.response | DNSView.Flags.authoritative | DNSView.Flags.recursionAvailable
-                | (wantsRecursion ? DNSView.Flags.recursionDesired : 0), answers: UInt16(records.count))
+                | (isRecursionDesired ? DNSView.Flags.recursionDesired : 0), answers: UInt16(records.count))
         question.emit(into: &writer)
         for record in records {
             emit(
@@ -106,13 +106,13 @@ package enum DNSMessage {
 
     /// A failure for a query whose question may be unreadable.
     package static func failure(
-        id: UInt16, wantsRecursion: Bool, question: DNSQuestion?, code: DNSResponseCode
+        id: UInt16, isRecursionDesired: Bool, question: DNSQuestion?, code: DNSResponseCode
     ) -> [UInt8] {
         var writer = ByteWriter(capacity: 64)
         emitHeader(
             into: &writer, id: id,
             flags: DNSView.Flags.response | DNSView.Flags.recursionAvailable
-                | (wantsRecursion ? DNSView.Flags.recursionDesired : 0) | UInt16(code.rawValue), answers: 0,
+                | (isRecursionDesired ? DNSView.Flags.recursionDesired : 0) | UInt16(code.rawValue), answers: 0,
             questions: question == nil ? 0 : 1)
         question?.emit(into: &writer)
         return writer.bytes

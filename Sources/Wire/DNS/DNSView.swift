@@ -53,7 +53,7 @@ package struct DNSView: ~Escapable {
     /// The response did not fit: the client repeats the query over TCP.
     package var isTruncated: Bool { flags & Flags.truncated != 0 }
     /// RD.
-    package var wantsRecursion: Bool { flags & Flags.recursionDesired != 0 }
+    package var isRecursionDesired: Bool { flags & Flags.recursionDesired != 0 }
     /// RCODE; `DNSResponseCode` or a later one.
     package var responseCode: UInt8 { UInt8(truncatingIfNeeded: flags & Flags.responseCode) }
     /// QDCOUNT.

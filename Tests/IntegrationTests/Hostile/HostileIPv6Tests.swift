@@ -7,7 +7,7 @@ import Wire
 extension IntegrationTests {
     /// A guest that misuses IPv6 against the others and the gateway, on a TAP and behind the user-mode NAT.
     @Suite struct HostileIPv6 {
-        private static let page = "a page by IPv6"
+        private static let page = "a page over IPv6"
 
         private func start(_ way: IPv6Way) throws -> (IPv6Fixture, web: BackgroundProgram) {
             let fixture = try way.fixture()

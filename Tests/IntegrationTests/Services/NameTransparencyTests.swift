@@ -49,17 +49,17 @@ extension IntegrationTests {
                                    (4096, 4096), (20000, 65535)):
                     q = query('big%d.test' % size, size=edns)
                     a = udp(q)
-                    if a != answer(q, False): print('by UDP', size, len(a), a[:12])
+                    if a != answer(q, False): print('over UDP', size, len(a), a[:12])
                 for size, edns in ((513, None), (1233, 1232), (4097, 4096)):
                     q = query('big%d.test' % size, size=edns)
                     a = udp(q)
                     if not truncated(a) or code(a) or len(a) > 100: print('not truncated', size, len(a))
-                    if tcp(q) != answer(q, True): print('by TCP', size)
+                    if tcp(q) != answer(q, True): print('over TCP', size)
                 for size in (20000, 65535):
                     for edns in (None, 1232):
                         q = query('big%d.test' % size, size=edns)
                         a = tcp(q)
-                        if a != answer(q, True): print('by TCP', size, edns, len(a))
+                        if a != answer(q, True): print('over TCP', size, edns, len(a))
                 print('end')
                 """)
             #expect(output == "end", "\(output)")
@@ -79,12 +79,12 @@ extension IntegrationTests {
                                    (20000, 65535), (65507, 65535)):
                     q = query('big%d.test' % size, size=edns)
                     a = udp(q, SERVER)
-                    if a != answer(q, False): print('by UDP', size, len(a), a[:12])
+                    if a != answer(q, False): print('over UDP', size, len(a), a[:12])
                 for size, edns in ((513, None), (1233, 1232), (4097, 4096)):
                     q = query('big%d.test' % size, size=edns)
                     a = udp(q, SERVER)
                     if not truncated(a) or code(a) or len(a) > 100: print('not truncated', size, len(a))
-                    if tcp(q, SERVER) != answer(q, True): print('by TCP', size)
+                    if tcp(q, SERVER) != answer(q, True): print('over TCP', size)
                 print('end')
                 """)
             #expect(output == "end", "\(output)")

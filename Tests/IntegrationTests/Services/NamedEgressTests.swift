@@ -30,7 +30,7 @@ extension IntegrationTests {
                 "((3, []), (3, []), (5, []))")
             try check("lookup('site.example', 65)", "(0, [])", "no HTTPS record")
             try check("reaches('\(Fixture.forbidden)', 80)", "False")
-            try check("lookup('deb.debian.example', stream=True)", "(0, ['\(Fixture.deb)'])", "by TCP")
+            try check("lookup('deb.debian.example', stream=True)", "(0, ['\(Fixture.deb)'])", "over TCP")
             try check("[reaches('\(Fixture.deb)', p) for p in (80, 443, 8000)]", "[True, True, True]")
             try check("[reaches('\(Fixture.deb)', p) for p in (53, 853)]", "[False, False]", "DNS and DNS over TLS")
             try check(

@@ -268,9 +268,9 @@ extension IntegrationTests {
                 try host.run(kind, "-P", "FORWARD", "DROP")
             }
             #expect(try !guest.namespace.pings(IPv6Fixture.outside, seconds: 1))
-            try fixture.daemon.wait(for: "drops what guests send to the outside by IPv6; let it through", within: 10)
+            try fixture.daemon.wait(for: "drops what guests send to the outside over IPv6; let it through", within: 10)
             let doctor = try host.attempt([TestHost.product("vde_vmnet"), "doctor", fixture.path])
-            #expect(doctor.output.contains("drops what guests send to the outside by IPv6"), "\(doctor.output)")
+            #expect(doctor.output.contains("drops what guests send to the outside over IPv6"), "\(doctor.output)")
             let commands = try fixture.daemon.proposedCommands()
             #expect(commands.count == 2, "\(commands)")
             for command in commands {

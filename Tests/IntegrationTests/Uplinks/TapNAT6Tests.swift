@@ -8,7 +8,7 @@ extension IntegrationTests {
     /// A TAP on a kernel before Linux 6.17, which forwards IPv6 between all interfaces or none: guests reach the
     /// outside by the user-mode NAT beside it, and the host stays as it was.
     @Suite struct TapNAT6 {
-        private static let page = "a page by IPv6"
+        private static let page = "a page over IPv6"
 
         /// The host's settings of IPv6 that concern other interfaces than the TAP.
         private func settings(_ host: Namespace) throws -> String {
