@@ -7,7 +7,7 @@ import Platform
 struct ListenerArgument: Equatable {
     /// The path, with single commas.
     let path: String
-    /// The words, of those that the option knows.
+    /// The words, of those that the option has.
     let words: Set<String>
 
     /// A path as the value of such an option.
@@ -17,7 +17,7 @@ struct ListenerArgument: Equatable {
 
     /// - Parameters:
     ///   - option: names the option in errors.
-    ///   - known: words that the option knows.
+    ///   - known: words that the option has.
     ///   - exists: whether there is a file at a path. An existing path with a comma is a path as a whole.
     init(_ text: String, option: String, known: [String], exists: (String) -> Bool = Files.exists) throws {
         var path = "", words: [String] = []

@@ -24,7 +24,7 @@ package struct Root: ParsableCommand {
 
     package init() {}
 
-    /// Parses the command line, runs what it asks for, and ends the process with the status that README lists.
+    /// Parses the command line, runs its command, and ends the process with the status that README lists.
     ///
     /// - Parameters:
     ///   - arguments: the program's, its name first.

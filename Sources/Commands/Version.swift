@@ -32,7 +32,7 @@ package struct Version: ParsableCommand {
 struct VersionReport {
     /// Of the build: semver.org.
     let version: String
-    /// Nil if the build did not know it.
+    /// Nil if the build could not find it.
     let commit: String?
     let system: SystemName
     /// Whether there is a TAP uplink; it exists on Linux.

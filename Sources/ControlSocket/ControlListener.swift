@@ -24,7 +24,7 @@ package struct ControlConfiguration: Equatable, Sendable {
 
     package init() {}
 
-    /// Whether the user has asked for the socket, so that the start fails without it.
+    /// Whether the user has requested the socket, so that the start fails without it.
     package var isRequired: Bool { name != nil || place != .standard }
 }
 

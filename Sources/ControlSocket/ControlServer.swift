@@ -25,6 +25,8 @@ package struct ControlMethod {
 
 /// Serves the control socket: reads requests, calls the methods, sends replies and events.
 ///
+/// # Theory of operation
+///
 /// Everything is bounded, so that no client delays the network or another user's client:
 ///
 ///     clients                  64, of which one user other than root has 16 at most, and all users who may only

@@ -22,7 +22,7 @@ import Wire
 ///     Outbox.changes -> LeaseFile.append (fsync) -> source guard, NAT and published ports
 ///     Outbox.frames  -> SwitchControl.sendFromService -> guest
 ///
-/// A lease is on disk before its ACK is sent (RFC 2131 section 3.1), so that a restarted server knows every address
+/// A lease is on disk before its ACK is sent (RFC 2131 section 3.1), so that a restarted server has every address
 /// that a client may be using. The control thread waits for the disk; workers go on forwarding. Sending a reply is a
 /// command that the workers execute with the switch's exclusive lock.
 ///

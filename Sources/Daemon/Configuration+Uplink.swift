@@ -43,7 +43,7 @@ extension Configuration {
         options.isIsolated = isIsolating
         options.published = published
         options.externalInterface = externalInterface
-        // The address service of this program has its own list.
+        // This program's DHCP server has its own list.
         if dhcp == .system { options.reservations = reservations }
         // A network object belongs to one process, and its gateway is the first address of the network.
         let mayBeObject =

@@ -48,7 +48,7 @@ extension Daemon {
         if let leaseTime = configuration.leaseTime { dhcp.leaseTime = leaseTime }
         let mayHaveOtherServers = session?.mayHaveOtherServers ?? false
         dhcp.knowsPorts = session?.ownsSwitch ?? false
-        // This server does not know the leases of another server, which may be a guest.
+        // This server does not have the leases of another server, which may be a guest.
         dhcp.isAuthoritative = !mayHaveOtherServers && configuration.allowedServers.isEmpty
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
         let service = try makeAddressService(

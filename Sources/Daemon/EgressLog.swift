@@ -89,7 +89,7 @@ struct EgressLog {
 extension Daemon {
     private static let refusalInterval = TimeAmount.seconds(1)
 
-    /// Starts to log what the egress policy refuses, if the user wants that.
+    /// Starts to log what the egress policy refuses, if the user has requested that.
     func startEgressLog() {
         guard configuration.logsRefusals, uplink != nil else { return }
         beginEgressLog()

@@ -78,7 +78,10 @@ import Testing
 
     @Test func longLinesAreFound() {
         let words = Array(repeating: "word", count: 30).joined(separator: " ")
-        for path in ["Sources/Wire/A.swift", "Sources/C/a.c", "docs/a.md", "Makefile", "a.yml"] {
+        let paths = [
+            "Sources/Wire/A.swift", "Sources/C/a.c", "docs/a.md", "Makefile", "a.yml", "a.mdoc", "a.7", "a.service.in",
+        ]
+        for path in paths {
             #expect(count(.columns, path, words + "\n") == 1, "\(path)")
         }
         #expect(count(.columns, "docs/a.md", "| " + words + " |") == 0, "a table")
@@ -154,6 +157,7 @@ import Testing
         "Tells the guest.", "Nobody reads it.", "Whoever sends, waits.", "It is closed. Who has it sends.",
         "The way out.",
         "Tried in vain.", "A super-frame.", "It begins anew.", "It is not to be had.", "What the machine sends.",
+        "It asks the server.", "A wanted reply.", "The port knows it.", "Sockets of our own.",
     ])
     func bannedProseIsFound(text: String) {
         #expect(count(.words, "Sources/Wire/A.swift", "/// \(text)\n") == 1)
@@ -167,6 +171,7 @@ import Testing
     @Test(arguments: [
         "A state machine.", "A virtual machine.", "The user `nobody`.", "Who owns the port? The guest.", "Returns it.",
         "The process that holds the lock.", "From /etc/machine-id.",
+        "An unknown port.", "As is known.", "The unasked one.",
     ])
     func plainProsePasses(text: String) {
         #expect(count(.words, "Sources/Wire/A.swift", "/// \(text)\n") == 0)

@@ -63,7 +63,7 @@ final class CaptureOutput {
     }
 
     /// Writes whole blocks.
-    /// - Parameter isImpatient: asked while a pipe is full; true gives up.
+    /// - Parameter isImpatient: called while a pipe is full; true gives up.
     func write(_ bytes: [UInt8], while isImpatient: () -> Bool) throws(ExitError) -> Outcome {
         var rest = bytes[...]
         do throws(SystemError) {

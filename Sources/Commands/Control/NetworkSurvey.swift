@@ -4,7 +4,7 @@ import ControlSocket
 import Platform
 import Timing
 
-/// The networks of this host, each with its status. They are asked at the same time: root's commands also reach the
+/// The networks of this host, each with its status. All are queried at the same time: root's commands also reach the
 /// sockets of other users, which may never reply.
 struct NetworkSurvey {
     /// Few enough for a low limit of open files.
@@ -19,7 +19,7 @@ struct NetworkSurvey {
 
     /// The networks that accept a connection, in the order of `ControlPlaces.sockets`.
     let networks: [Network]
-    /// Other users with more control sockets than are asked.
+    /// Other users with more control sockets than get a request.
     let crowdedUsers: [UInt32]
 
     static func make() -> NetworkSurvey {

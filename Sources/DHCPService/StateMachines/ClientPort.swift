@@ -26,7 +26,7 @@ package struct ClientPort: Hashable, Sendable {
         self.kind = kind
     }
 
-    /// The port of a network whose ports the server does not know.
+    /// The port of a network whose ports the server does not have.
     package static let network = ClientPort(0, .network)
 }
 

@@ -29,7 +29,7 @@ import Wire
 ///
 /// In this order: the client's reserved address, its lease, its offer, the lease of another client identifier of its
 /// hardware address, the address that it requests, one that was never used, and the one that was unused for longest
-/// (`LeaseTable`). Before an address is offered that the client does not hold, an ARP probe asks for it
+/// (`LeaseTable`). Before an address is offered that the client does not hold, an ARP probe looks for it
 /// (`AddressConflictDetector`); the client waits in `waiting` for 50 ms. A host that answers without a lease puts the
 /// address into quarantine, and the next address is tried.
 ///
@@ -178,7 +178,7 @@ package struct DHCPServer: Sendable {
         table.reserve(reservation)
     }
 
-    /// Reserves an address for a client that will not ask for one. Nil if all are taken.
+    /// Reserves an address for a client that will not request one. Nil if all are taken.
     package mutating func reserveFreeAddress(for hardware: MACAddress, now: Instant) -> IPv4Address? {
         guard let address = table.freeAddress(for: hardware, now: now) else { return nil }
         if !table.isReserved(address, for: hardware) {

@@ -23,7 +23,7 @@ extension LeaseTable {
         if isInPool(address), entries[address] == nil, address < firstUnused { firstUnused = address }
     }
 
-    /// An address of the pool for a client that will not ask for it: its reserved one, the one that it had, or one that
+    /// An address of the pool for a client that will not request it: its reserved one, the one that it had, or one that
     /// is free. Nil if all are taken.
     func freeAddress(for hardware: MACAddress, now: Instant) -> IPv4Address? {
         if let reserved = reservations[hardware] { return reserved }
