@@ -16,14 +16,20 @@ package final class LeaseFile {
     private var lines: Int
     private var hasFailed = false
 
+    /// Seconds of the longest lease that is read from a file of any lease time.
+    private static let longestLease: UInt32 = 86_400
+
     /// Opens or creates the file and reads it. A damaged file is renamed, and its valid lines are kept.
+    /// - Parameter leaseTime: seconds of the longest lease that is given now.
     /// - Returns: the leases sorted by their ends, which are on `BootClock`.
     /// - Throws: `ioError` if the file cannot be read or created.
-    package static func open(_ path: String, logger: Logger) throws(ExitError) -> (file: LeaseFile, leases: [Lease]) {
+    package static func open(
+        _ path: String, leaseTime: UInt32 = DHCPConfiguration.usualLeaseTime, logger: Logger
+    ) throws(ExitError) -> (file: LeaseFile, leases: [Lease]) {
         do throws(SystemError) {
             let name = try Directory.name(of: path)
             let directory = try Directory.open(above: path, .trustedLinks)
-            let leases = try load(name, in: directory, logger)
+            let leases = try load(name, in: directory, longest: Int64(max(leaseTime, longestLease)), logger)
             let file = LeaseFile(directory, name, logger)
             try file.begin(leases)
             return (file, leases)
@@ -55,7 +61,7 @@ package final class LeaseFile {
     }
 
     private static func load(
-        _ name: String, in directory: borrowing Directory, _ logger: Logger
+        _ name: String, in directory: borrowing Directory, longest: Int64, _ logger: Logger
     ) throws(SystemError) -> [Lease] {
         var contents = LeaseJournal.Contents()
         do throws(SystemError) {
@@ -77,8 +83,8 @@ package final class LeaseFile {
         let now = BootClock.now, wall = WallClock.seconds
         return LeaseJournal.settled(contents.records).map { record in
             var lease = record.lease
-            // No lease is longer than a day: an end far ahead comes from a wrong wall clock.
-            let remaining = min(max(record.ends - wall, -1 << 30), 86_400)
+            // An end beyond the lease time comes from a wrong wall clock, or from a longer lease time before.
+            let remaining = min(max(record.ends - wall, -1 << 30), longest)
             lease.expires = max(.distantPast, now + .seconds(remaining))
             return lease
         }

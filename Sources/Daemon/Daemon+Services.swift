@@ -111,7 +111,7 @@ extension Daemon {
     ) throws(ExitError) -> DHCPServerRunner {
         let directory = try StateDirectories.state(configuration.stateDirectory)
         let path = "\(directory)/\(dhcp.network.description.replacing(text: "/", with: "-")).leases"
-        let (file, leases) = try LeaseFile.open(path, logger: logger)
+        let (file, leases) = try LeaseFile.open(path, leaseTime: dhcp.leaseTime, logger: logger)
         let service = DHCPServerRunner(
             dhcp, leases: leases, file: file, yieldsToOthers: yieldsToOthers, loop: loop, control: control,
             logger: logger

@@ -54,6 +54,19 @@ private let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
         }
     }
 
+    /// A week of a lease is left after a restart if leases last a week; a day, if they are shorter now.
+    @Test func longLeasesAreRestored() throws {
+        let (file, _) = try LeaseFile.open(path, leaseTime: 604_800, logger: quiet)
+        file.append([lease(2, seconds: 604_800), lease(3, seconds: 40_000_000)], all: [])
+        func remaining(_ leaseTime: UInt32) throws -> [Int64] {
+            try LeaseFile.open(path, leaseTime: leaseTime, logger: quiet).leases.map {
+                ($0.expires - BootClock.now).seconds
+            }
+        }
+        #expect(try remaining(604_800).allSatisfy { (604_700...604_800).contains($0) })
+        #expect(try remaining(1800).allSatisfy { (86_300...86_400).contains($0) })
+    }
+
     @Test func incompleteLineIsIgnored() throws {
         let (file, _) = try LeaseFile.open(path, logger: quiet)
         file.append([lease(2), lease(3)], all: [])
