@@ -155,8 +155,8 @@ package final class DHCPServerRunner {
         return wasLeased
     }
 
-    /// Reserves an address for a client, until this process ends.
-    package func reserve(_ reservation: AddressReservation) { server.reserve(reservation) }
+    /// Reserves an address for a client, until this process ends. Its fixed name and IPv6 address stay.
+    package func reserve(_ address: IPv4Address, for hardware: MACAddress) { server.reserve(address, for: hardware) }
 
     /// Reserves an address for a client that has no DHCP client, until this process ends. No other guest may use it.
     /// - Returns: nil if all are taken.
@@ -166,8 +166,13 @@ package final class DHCPServerRunner {
         return address
     }
 
-    /// Removes the reservation of a client. Returns whether there was one.
-    package func removeReservation(of hardware: MACAddress) -> Bool { server.removeReservation(of: hardware) }
+    /// Removes the reservation of a client, and the name that it fixes. Returns whether there was one.
+    package func removeReservation(of hardware: MACAddress) -> Bool {
+        var outbox = Outbox()
+        let wasReserved = server.removeReservation(of: hardware, into: &outbox)
+        finish(&outbox)
+        return wasReserved
+    }
 
     /// Whether a guest holds the lease on an address now.
     package func holds(_ hardware: MACAddress, _ address: IPv4Address) -> Bool {
@@ -184,6 +189,11 @@ package final class DHCPServerRunner {
     /// The IPv6 address that is reserved for the guest that has this name now.
     package func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address? {
         server.address6(of: name, in: network, now: BootClock.now)
+    }
+
+    /// The IPv6 address that is reserved for the guest with this hardware address.
+    package func address6(of hardware: MACAddress, in network: IPv6Network) -> IPv6Address? {
+        server.address6(of: hardware, in: network)
     }
 
     /// The name that the guest for which this IPv6 address is reserved has now.

@@ -163,6 +163,9 @@ package final class RouterService {
     /// Advertises the router to all guests, after the switch has its ports.
     package func start() { update() }
 
+    /// Advertises what `refresh` sets now. Called after reservations have changed.
+    package func refreshContents() { update() }
+
     /// Sets whether guests' packets can leave the host.
     package func setEgress(_ hasEgress: Bool) {
         guard hasEgress != contents.hasEgress else { return }

@@ -111,6 +111,28 @@ private let second = TimeAmount.seconds(1)
         #expect(address("db") == nil)
     }
 
+    /// A lease keeps the name that its client sends, and loses one that only the reservation has fixed.
+    @Test(arguments: ["web", "web.example", "db", ""])
+    func fixedNameEndsWithItsReservation(sent: String) {
+        let web = GuestName("web")!, six = IPv6Address("::9")
+        let fixed = AddressReservation(hardware: mac(1), address: ip(9), address6: six, name: web)
+        var harness = DHCPHarness(reservations: [fixed])
+        #expect(harness.lease(mac(1)) { $0[.hostName] = Array(sent.utf8) } == ip(9))
+        harness.server.reserve(ip(8), for: mac(1))
+        let moved = AddressReservation(hardware: mac(1), address: ip(8), address6: six, name: web)
+        #expect(harness.server.configuration.reservations == [moved])
+        #expect(harness.server.address(of: web, now: harness.now) == ip(9), "the lease runs on")
+        #expect(harness.server.removeReservation(of: mac(1), into: &harness.outbox))
+        let keeps = sent.hasPrefix("web")
+        #expect(harness.names == (keeps ? ["web": ip(9)] : [:]))
+        #expect(harness.outbox.changes.last?.name == (keeps ? web : nil))
+        #expect(harness.server.address(of: web, now: harness.now) == (keeps ? ip(9) : nil))
+        #expect(!harness.server.removeReservation(of: mac(1), into: &harness.outbox))
+        #expect(harness.lease(mac(2)) { $0[.hostName] = Array("web".utf8) } != nil)
+        #expect(harness.names["web"] == harness.server.address(of: web, now: harness.now))
+        #expect((harness.names["web"] == ip(9)) == keeps)
+    }
+
     /// A guest does not get a name of the host's `/etc/hosts`, unless that gives it the guest's address, or a
     /// reservation fixes it.
     @Test func namesOfTheHostAreNotGiven() {

@@ -183,7 +183,7 @@ package struct Lease: ParsableCommand {
             abstract: "Reserve an address for a guest until the network ends (--dhcp-host keeps one for good).")
         @Argument(help: "The guest's hardware address.", completion: Completions.hardware)
         var mac: String
-        @Argument(help: "The address.")
+        @Argument(help: "The IPv4 address. The guest keeps its name and IPv6 address of --dhcp-host.")
         var address: String
         @OptionGroup var network: NetworkOptions
 
@@ -194,7 +194,8 @@ package struct Lease: ParsableCommand {
 
     struct Unreserve: ParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "unreserve", abstract: "Remove the reservation of a guest.")
+            commandName: "unreserve",
+            abstract: "Remove the reservation of a guest, with its name and IPv6 address of --dhcp-host.")
         @Argument(help: "The guest's hardware address.", completion: Completions.hardware)
         var mac: String
         @OptionGroup var network: NetworkOptions

@@ -245,15 +245,19 @@ struct StatusView {
 
 /// Leases as text.
 enum LeaseText {
+    /// With a column of IPv6 addresses if one is reserved.
     static func table(_ leases: [JSON]) -> TextTable {
-        var table = TextTable("LEASE", "MAC", "NAME", "PORT", "LEFT")
+        let hasIPv6 = leases.contains { $0["address6"]?.string != nil }
+        var table = TextTable(["LEASE", "MAC", "NAME", "PORT", "LEFT"] + (hasIPv6 ? ["IPV6"] : []))
         for lease in leases {
             // A reserved address without a lease has none.
             let left = lease["seconds_left"]?.integer
             table.add(
-                lease["address"]?.string ?? "", lease["mac"]?.string ?? "", lease["name"]?.string ?? "-",
-                lease["port"]?.integer.map { String($0) } ?? "-",
-                left.map { $0 > 0 ? TerminalText.duration($0) : "ended" } ?? "reserved")
+                [
+                    lease["address"]?.string ?? "", lease["mac"]?.string ?? "", lease["name"]?.string ?? "-",
+                    lease["port"]?.integer.map { String($0) } ?? "-",
+                    left.map { $0 > 0 ? TerminalText.duration($0) : "ended" } ?? "reserved",
+                ] + (hasIPv6 ? [lease["address6"]?.string ?? "-"] : []))
         }
         return table
     }

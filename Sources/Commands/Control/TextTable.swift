@@ -93,7 +93,9 @@ struct TextTable {
     private let header: [String]
     private var rows: [[String]] = []
 
-    init(_ header: String...) { self.header = header }
+    init(_ header: String...) { self.init(header) }
+
+    init(_ header: [String]) { self.header = header }
 
     /// Adds a row. Control characters of its cells become `?`.
     mutating func add(_ cells: String...) { add(cells) }

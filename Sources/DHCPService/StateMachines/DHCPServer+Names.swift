@@ -27,6 +27,11 @@ extension DHCPServer {
         return holder.flatMap { fixedNames.address6(of: $0, in: network) }
     }
 
+    /// The IPv6 address that is reserved for the guest with this hardware address.
+    package func address6(of hardware: MACAddress, in network: IPv6Network) -> IPv6Address? {
+        fixedNames.address6(of: hardware, in: network)
+    }
+
     /// The name of the guest that this IPv6 address is reserved for.
     package func name(of address: IPv6Address, in network: IPv6Network, now: Instant) -> GuestName? {
         fixedNames.hardware(on: address, in: network).flatMap { name(of: $0, now: now) }

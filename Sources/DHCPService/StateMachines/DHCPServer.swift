@@ -95,7 +95,7 @@ package struct DHCPServer: Sendable {
     /// Counted since the start.
     package internal(set) var counters = Counters()
     /// From the reservations.
-    let fixedNames: FixedNames
+    private(set) var fixedNames: FixedNames
     var conflictDetector = AddressConflictDetector()
     var waiting: [WaitingKey: WaitingClient] = [:]
     /// Rates of ports with several clients.
@@ -171,28 +171,38 @@ package struct DHCPServer: Sendable {
         return true
     }
 
-    /// Reserves an address for a client, instead of another one that was.
-    package mutating func reserve(_ reservation: AddressReservation) {
-        configuration.reservations.removeAll { $0.hardware == reservation.hardware }
+    /// Reserves an address for a client, instead of another one that was. The name and the IPv6 address that are
+    /// reserved for it stay.
+    package mutating func reserve(_ address: IPv4Address, for hardware: MACAddress) {
+        let before = configuration.reservations.first { $0.hardware == hardware }
+        let reservation = AddressReservation(
+            hardware: hardware, address: address, address6: before?.address6, name: before?.name)
+        configuration.reservations.removeAll { $0.hardware == hardware }
         configuration.reservations.append(reservation)
         table.reserve(reservation)
+        fixedNames = FixedNames(configuration.reservations)
     }
 
     /// Reserves an address for a client that will not request one. Nil if all are taken.
     package mutating func reserveFreeAddress(for hardware: MACAddress, now: Instant) -> IPv4Address? {
         guard let address = table.freeAddress(for: hardware, now: now) else { return nil }
         if !table.isReserved(address, for: hardware) {
-            reserve(AddressReservation(hardware: hardware, address: address))
+            reserve(address, for: hardware)
         }
         return address
     }
 
-    /// Removes the reservation of a client. Returns whether there was one.
-    package mutating func removeReservation(of hardware: MACAddress) -> Bool {
-        let before = configuration.reservations.count
+    /// Removes the reservation of a client, with the name that it fixes: its lease keeps a name that the client itself
+    /// sends. Returns whether there was one.
+    package mutating func removeReservation(of hardware: MACAddress, into outbox: inout Outbox) -> Bool {
+        guard let reservation = configuration.reservations.first(where: { $0.hardware == hardware }) else {
+            return false
+        }
         configuration.reservations.removeAll { $0.hardware == hardware }
         table.removeReservation(of: hardware)
-        return configuration.reservations.count < before
+        fixedNames = FixedNames(configuration.reservations)
+        if let name = reservation.name { outbox.changes += table.forget(name, of: hardware) }
+        return true
     }
 
     /// A port was detached from the switch, and its clients with it.

@@ -23,6 +23,18 @@ extension LeaseTable {
         if isInPool(address), entries[address] == nil, address < firstUnused { firstUnused = address }
     }
 
+    /// Takes a name from the leases of a hardware address whose clients do not send it.
+    /// - Returns: these leases.
+    mutating func forget(_ name: GuestName, of hardware: MACAddress) -> [Lease] {
+        let held = leases.filter {
+            $0.hardware == hardware && $0.name == name && GuestName($0.hostName.prefix { $0 != "." }) != name
+        }
+        return held.compactMap { lease in
+            forgetName(on: lease.address)
+            return entries[lease.address]?.lease
+        }
+    }
+
     /// An address of the pool for a client that will not request it: its reserved one, the one that it had, or one that
     /// is free. Nil if all are taken.
     func freeAddress(for hardware: MACAddress, now: Instant) -> IPv4Address? {

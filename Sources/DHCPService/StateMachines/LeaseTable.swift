@@ -143,7 +143,7 @@ package struct LeaseTable: Sendable {
         return lease.flatMap { $0.hardware == hardware && $0.expires > now ? $0.name : nil }
     }
 
-    private mutating func forgetName(on address: IPv4Address) {
+    mutating func forgetName(on address: IPv4Address) {
         guard let lease = entries[address]?.lease, let name = lease.name else { return }
         names[name] = nil
         named[lease.hardware] = nil

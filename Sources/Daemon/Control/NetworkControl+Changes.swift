@@ -16,7 +16,6 @@ import Wire
 
 extension NetworkControl {
     private static let mostPublished = 1024
-    private static let mostReservations = 4096
 
     func addChangeMethods() {
         addPublishMethods()
@@ -137,78 +136,6 @@ extension NetworkControl {
         try orRefuse { () throws(ChangeRefusal) in try uplink.change(published: ports) }
         daemon.publishedGuests.replace(by: ports)
         daemon.configuration.published = ports
-    }
-
-    // MARK: Leases
-
-    private func service() throws(ControlError) -> DHCPServerRunner {
-        guard let service = daemon.addressService else {
-            throw ControlError(.unsupported, "this network leases no addresses: its DHCP server is off or another")
-        }
-        return service
-    }
-
-    private func addLeaseMethods() {
-        add("lease.release", .change) { (it, client, params) throws(ControlError) in
-            let address = try NetworkControl.address(params)
-            guard try it.service().release(address) else {
-                throw ControlError(.notFound, "\(address) is not leased; vde_vmnet lease list shows what is")
-            }
-            it.note(client, "releases the lease of \(address)")
-            return .object([])
-        }
-        add("lease.reserve", .change) { (it, client, params) throws(ControlError) in
-            let service = try it.service()
-            let address = try NetworkControl.address(params), hardware = try NetworkControl.hardware(params)
-            let reservation = AddressReservation(hardware: hardware, address: address)
-            let network = it.daemon.uplink?.hostAddressing?.network
-            if let reason = network?.refusal(of: reservation) { throw ControlError(.parameters, reason) }
-            let reservations = service.configuration.reservations
-            if let other = reservations.first(where: { $0.address == address && $0.hardware != hardware }) {
-                throw ControlError(.conflict, "\(address) is reserved for \(other.hardware)")
-            }
-            let now = BootClock.now
-            if let lease = service.leases.first(where: {
-                $0.address == address && $0.expires > now && $0.hardware != hardware
-            }) {
-                throw ControlError(
-                    .conflict,
-                    "\(address) is leased to \(lease.hardware); release that lease first, or wait for its end")
-            }
-            guard reservations.count < NetworkControl.mostReservations else {
-                throw ControlError(.busy, "\(NetworkControl.mostReservations) addresses are reserved; remove one")
-            }
-            service.reserve(reservation)
-            it.daemon.configuration.reservations = service.configuration.reservations
-            it.note(client, "reserves \(address) for \(hardware)")
-            return .object([])
-        }
-        add("lease.unreserve", .change) { (it, client, params) throws(ControlError) in
-            let hardware = try NetworkControl.hardware(params), service = try it.service()
-            guard service.removeReservation(of: hardware) else {
-                throw ControlError(
-                    .notFound, "no address is reserved for \(hardware); vde_vmnet lease list shows what is")
-            }
-            it.daemon.configuration.reservations = service.configuration.reservations
-            it.note(client, "removes the reservation of \(hardware)")
-            return .object([])
-        }
-    }
-
-    private static func address(_ params: JSON) throws(ControlError) -> IPv4Address {
-        let text = try params.requiredString("address")
-        guard let address = IPv4Address(text) else {
-            throw ControlError(.parameters, "address: '\(text)' is not an IPv4 address")
-        }
-        return address
-    }
-
-    private static func hardware(_ params: JSON) throws(ControlError) -> MACAddress {
-        let text = try params.requiredString("mac")
-        guard let address = MACAddress(text), !address.isGroup, address != .zero else {
-            throw ControlError(.parameters, "mac: '\(text)' is not a guest's hardware address")
-        }
-        return address
     }
 
     // MARK: Ports

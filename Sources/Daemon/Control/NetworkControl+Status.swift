@@ -66,6 +66,8 @@ extension NetworkControl {
                         page.map {
                             .object([
                                 ("address", .string($0.address.description)), ("mac", .string($0.hardware.description)),
+                                ("name", .optional($0.name?.description)),
+                                ("address6", .optional(it.address6(of: $0)?.description)),
                             ])
                         })
                 ),
@@ -267,11 +269,20 @@ extension NetworkControl {
 
     // MARK: Leases
 
+    /// The IPv6 address of a reservation in the guests' network; as it was given in one without.
+    private func address6(of reservation: AddressReservation) -> IPv6Address? {
+        guard let network = daemon.uplink?.hostAddressing?.network6 else { return reservation.address6 }
+        return reservation.address6(in: network)
+    }
+
     func describe(_ lease: Lease, now: Instant) -> JSON {
         let port = daemon.addressService?.port(of: lease)
+        let network6 = daemon.uplink?.hostAddressing?.network6
+        let address6 = network6.flatMap { daemon.addressService?.address6(of: lease.hardware, in: $0) }
         return .object([
             ("address", .string(lease.address.description)), ("mac", .string(lease.hardware.description)),
             ("name", .optional(lease.name?.description)),
+            ("address6", .optional(address6?.description)),
             ("seconds_left", .integer(Int(max(0, (lease.expires - now).milliseconds / 1000)))),
             ("port", port.flatMap { daemon.session?.number(of: $0) }.map { .integer($0) } ?? .null),
         ])

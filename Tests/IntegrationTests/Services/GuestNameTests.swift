@@ -7,10 +7,10 @@ import Wire
 extension IntegrationTests {
     /// Names of guests and of the host's file, with real clients of DHCP and DNS.
     @Suite struct GuestNames {
-        private static let missing = "NXDOMAIN"
+        static let missing = "NXDOMAIN"
 
         /// What busybox finds over UDP: addresses, names, or `NXDOMAIN`; empty if the name has no such record.
-        private func find(_ name: String, type: String = "a", from guest: PlugGuest) throws -> String {
+        func find(_ name: String, type: String = "a", from guest: PlugGuest) throws -> String {
             let result = try guest.namespace.attempt([
                 "busybox", "nslookup", "-type=\(type)", name, IntegrationTests.gateway,
             ])
@@ -24,7 +24,7 @@ extension IntegrationTests {
             return found.joined(separator: " ")
         }
 
-        private func reverse(_ address: String, from guest: PlugGuest) throws -> String {
+        func reverse(_ address: String, from guest: PlugGuest) throws -> String {
             let name = address.split(separator: ".").reversed().joined(separator: ".") + ".in-addr.arpa"
             return try find(name, type: "ptr", from: guest)
         }
