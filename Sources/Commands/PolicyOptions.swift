@@ -27,7 +27,8 @@ struct PolicyOptions: ParsableArguments {
             """
             Destination that guests may connect to with --egress deny: CIDR[:PORT], such as 203.0.113.0/24:443 or \
             [2001:db8::]/32, or NAME[:PORT], such as github.com:443 or '*.debian.org'. With a name, guests resolve \
-            only the names that are allowed, and reach the addresses to which these lead. May be repeated.
+            only the names that are allowed, and reach the addresses to which these lead. An IPv6 address with a port \
+            is in brackets. May be repeated.
             """,
             valueName: "destination"))
     var allow: [String] = []
@@ -146,7 +147,11 @@ struct PolicyOptions: ParsableArguments {
         configuration.egress.deniesPrivate = deny == .private
         configuration.egress.allowed = try allow.map { text in
             do throws(AllowedDestination.Refusal) {
-                return try AllowedDestination.parse(text)
+                let destination = try AllowedDestination.parse(text)
+                if let reason = destination.refusal(in: configuration.domain) {
+                    throw AllowedDestination.Refusal(reason)
+                }
+                return destination
             } catch {
                 throw ValidationError("--allow: \(error)")
             }

@@ -64,45 +64,21 @@ package struct AllowedDestination: Hashable, Sendable {
             self = named
             return
         }
-        var rest = text[...]
-        var address = "", isIPv6 = false
-        if rest.first == "[" {
-            guard let end = rest.firstIndex(of: "]") else { return nil }
-            address = String(rest[rest.index(after: rest.startIndex)..<end])
-            rest = rest[rest.index(after: end)...]
-            isIPv6 = true
-        } else if rest.count(where: { $0 == ":" }) > 1 {
-            let end = rest.firstIndex(of: "/") ?? rest.endIndex
-            address = String(rest[..<end])
-            rest = rest[end...]
-            isIPv6 = true
+        guard let parts = WrittenDestination(text) else { return nil }
+        if let written = parts.port {
+            guard let number = AllowedDestination.port(written) else { return nil }
+            port = number
         } else {
-            let end = rest.firstIndex { $0 == "/" || $0 == ":" } ?? rest.endIndex
-            address = String(rest[..<end])
-            rest = rest[end...]
+            port = nil
         }
-        // The rest: [/LENGTH][:PORT].
-        var port: UInt16?
-        if let colon = rest.firstIndex(of: ":") {
-            guard let number = AllowedDestination.number(rest[rest.index(after: colon)...]),
-                let value = UInt16(exactly: number), value > 0
-            else { return nil }
-            port = value
-            rest = rest[..<colon]
-        }
-        var length = isIPv6 ? 128 : 32
-        if rest.first == "/" {
-            guard let number = AllowedDestination.number(rest.dropFirst()), number <= length else { return nil }
-            length = number
-        } else if !rest.isEmpty {
-            return nil
-        }
-        self.port = port
-        if isIPv6 {
-            guard let parsed = IPv6Address(address) else { return nil }
+        let longest = parts.isIPv6 ? 128 : 32
+        let length = parts.length.map { AllowedDestination.number($0) ?? -1 } ?? longest
+        guard (0...longest).contains(length) else { return nil }
+        if parts.isIPv6 {
+            guard let parsed = IPv6Address(parts.host) else { return nil }
             network = .v6(IPv6Network(containing: parsed, prefixLength: length))
         } else {
-            guard let parsed = IPv4Address(address) else { return nil }
+            guard let parsed = IPv4Address(parts.host) else { return nil }
             network = .v4(IPv4Network(containing: parsed, prefixLength: length))
         }
     }
@@ -117,10 +93,14 @@ package struct AllowedDestination: Hashable, Sendable {
         guard let colon = text.firstIndex(of: ":") else {
             return NamePattern(text).map { AllowedDestination($0, port: nil) }
         }
-        guard let pattern = NamePattern(String(text[..<colon])), let number = number(text[text.index(after: colon)...]),
-            let port = UInt16(exactly: number), port > 0
+        guard let pattern = NamePattern(String(text[..<colon])), let port = port(text[text.index(after: colon)...])
         else { return nil }
         return AllowedDestination(pattern, port: port)
+    }
+
+    /// A port from 1 to 65535.
+    static func port(_ text: Substring) -> UInt16? {
+        number(text).flatMap { UInt16(exactly: $0) }.flatMap { $0 > 0 ? $0 : nil }
     }
 
     static func number(_ text: Substring) -> Int? {

@@ -137,16 +137,44 @@ import Wire
             ("com", "one label"), ("COM:443", "one label"), ("*.com", "top-level domain"), ("*", "every name"),
             ("*:443", "every name"), ("www.*.com", "labels in front"), ("*a.example", "labels in front"),
             ("b\u{fc}cher.example:443", "xn--"), ("localhost", "--host-loopback"), ("Localhost:80", "--host-loopback"),
-            ("http://a.example", "is a URL"), ("a.example:x", "is not CIDR"), ("", "is not CIDR"), ("1", "is not CIDR"),
+            ("http://a.example", "is a URL"), ("a.example:x", "'x' is not a port"), ("", "is not CIDR"),
+            ("1", "is not CIDR"),
             ("[::1]:443", "never reached"), ("127.0.0.1:80", "never reached"), ("127.0.0.0/8", "never reached"),
             ("169.254.169.254", "never reached"), ("0.0.0.0", "never reached"), ("224.0.0.0/4", "never reached"),
             ("255.255.255.255", "never reached"), ("fe80::/10", "never reached"), ("[ff02::1]", "never reached"),
             ("[::ffff:10.0.0.1]:80", "never reached"), ("fd00:ec2::254", "never reached"),
+            ("2001:db8::1:443", "[2001:db8::1]:443 for the port, or [2001:db8::1:443] for every port"),
+            ("fd00::5:65535", "is not an IPv6 address"), ("::1:2:80", "[::1:2]:80 for the port"),
+            ("1.2.3.4/24", "write 1.2.3.0/24, or 1.2.3.4 for the address alone"),
+            ("1.2.3.4/24:443", "write 1.2.3.0/24:443, or 1.2.3.4:443"),
+            ("2001:db8::1/32", "write [2001:db8::]/32, or [2001:db8::1] for"),
+            ("[2001:db8::1]/32:443", "write [2001:db8::]/32:443, or [2001:db8::1]:443"),
+            ("1.2.3.4:0", "'0' is not a port from 1 to 65535"), ("a.example:99999", "'99999' is not a port"),
+            ("a.example:443-444", "is a range of ports"), ("1.2.3.4:443/tcp", "write 1.2.3.4:443"),
+            ("a.example:443/udp", "write a.example:443"), ("[2001:db8::]/32:1/tcp", "write [2001:db8::]/32:1"),
+            ("1.2.3.0:443/24", "write 1.2.3.0/24:443"), ("1.2.3.4/33", "from 0 to 32"),
+            ("1.2.3.4/", "'/' is not the length"), ("2001:db8::/129", "from 0 to 128"),
+            ("1.2.3.256", "is not an IPv4 address"), ("2001:db8::g", "is not an IPv6 address"),
+            ("a..b", "'a..b' is not a name"), ("a b.example", "is not a name"), ("a.example/24", "has no length"),
         ] { #expect(refusal(text)?.contains(cause) == true, "\(text): \(refusal(text) ?? "-")") }
         for text in [
             "0.0.0.0/0", "[::]/0", "10.0.0.0/8", "192.168.1.1:443", "128.0.0.0/1", "169.0.0.0/8", "github.com:443",
-            "*.debian.org", "fc00::/7", "[fd00::1]:443", "[fd00:ec2::]/32", "192.0.0.0/3",
+            "2001:db8::1", "2001:db8::1:443/128", "2001:db8::1:0", "2001:db8:0:0:0:0:0:443", "2001:db8::/32:443",
+            "[2001:db8::1:443]", "1.2.3.4/32", "*.debian.org", "fc00::/7", "[fd00::1]:443", "[fd00:ec2::]/32",
+            "192.0.0.0/3",
         ] { #expect(refusal(text) == nil, "\(text): \(refusal(text) ?? "-")") }
+    }
+
+    /// The own zone answers for its names, so that nothing of them is pinned.
+    @Test func namesOfTheOwnDomainAreRefused() throws {
+        let domain = try #require(GuestDomain("vm.internal"))
+        for text in ["x.vm.internal", "X.VM.internal:80", "vm.internal", "*.vm.internal", "*.a.vm.internal:1"] {
+            let one = try AllowedDestination.parse(text)
+            #expect(one.refusal(in: domain)?.contains("--domain") == true && one.refusal(in: nil) == nil, "\(text)")
+        }
+        for text in ["xvm.internal", "a.example:80", "203.0.113.1", "vm.internal.example", "*.other.internal"] {
+            #expect(try AllowedDestination.parse(text).refusal(in: domain) == nil, "\(text)")
+        }
     }
 
     @Test func fuzzedTextDoesNotTrap() {
@@ -155,6 +183,7 @@ import Wire
         for _ in 0..<20_000 {
             let text = String(
                 (0..<Int.random(in: 0...30, using: &generator)).map { _ in alphabet.randomElement(using: &generator)! })
+            _ = try? AllowedDestination.parse(text)
             if let one = AllowedDestination(text) { #expect(AllowedDestination(one.description) == one, "\(text)") }
         }
     }

@@ -39,6 +39,9 @@ extension NetworkControl {
             let destination = try NetworkControl.destination(params)
             _ = try it.egressUplink()
             var policy = it.daemon.configuration.egress
+            if let reason = destination.refusal(in: it.daemon.configuration.domain) {
+                throw ControlError(.parameters, reason)
+            }
             guard policy.isDenying else {
                 throw ControlError(
                     .conflict, "every destination is allowed; deny the others first: vde_vmnet egress deny")
