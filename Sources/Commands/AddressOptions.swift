@@ -150,6 +150,19 @@ struct AddressOptions: ParsableArguments {
         case .off?: configuration.domain = nil
         case nil: break
         }
+        try checkDomains(of: configuration)
+    }
+
+    /// The names of the guests are this network's own, whichever server is given for them.
+    private func checkDomains(of configuration: Configuration) throws {
+        guard let domain = configuration.domain else { return }
+        for one in configuration.nameServers where one.domain?.isWithin(domain.name) == true {
+            throw ValidationError(
+                """
+                --dns: \(one) has no effect, because vde_vmnet itself answers for names at and below \(domain), the \
+                guests' domain; leave it out, or choose another --domain
+                """)
+        }
     }
 
     /// The given option that needs the DNS proxy.

@@ -105,6 +105,10 @@ struct LeaseOptions: ParsableArguments {
             guard client == .ipxe || !BootFiles.isURL(path) else {
                 throw ValidationError("--boot: only iPXE loads files from a URL; write ipxe=\(path)")
             }
+            guard !BootFiles.isURL(path) || BootFiles.hasHost(path) else {
+                throw ValidationError(
+                    "--boot: '\(path)' has no host; write one, such as ipxe=http://192.0.2.1/boot.ipxe")
+            }
             guard (1...255).contains(name.utf8.count), !name.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) else {
                 throw ValidationError("--boot: the name '\(name)' is longer than 255 bytes or has a control character")
             }

@@ -8,8 +8,12 @@ extension DatagramFiltering: ExpressibleByArgument {}
 
 /// The options of `join` about what guests may connect to.
 struct PolicyOptions: ParsableArguments {
-    enum Egress: String, CaseIterable, ExpressibleByArgument {
+    enum Egress: String, CaseIterable, ExplainedArgument {
         case allow, deny
+
+        static func refusal(of text: String) -> String {
+            text == "log" ? "use --egress-log to log what is refused" : "write allow or deny"
+        }
     }
 
     @Option(
@@ -19,7 +23,8 @@ struct PolicyOptions: ParsableArguments {
             allow: any destination (default)
             deny: only destinations and names given with --allow. The host is excluded.
             """,
-            valueName: "policy"))
+            valueName: "policy"),
+        completion: .list(["allow", "deny"]), transform: Egress.parse)
     var egress: Egress?
 
     @Option(

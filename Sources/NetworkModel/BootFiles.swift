@@ -59,6 +59,15 @@ package struct BootFiles: Equatable, Sendable {
         return standard
     }
 
+    /// Whether a URL names a host. One of iPXE's files on its own disk needs none.
+    package static func hasHost(_ url: some StringProtocol) -> Bool {
+        guard let colon = url.firstIndex(of: ":") else { return false }
+        if url[..<colon].lowercased() == "file" { return true }
+        let authority = url[colon...].dropFirst(3).prefix { !"/?#".contains($0) }
+        let host = authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] } ?? authority
+        return !host.isEmpty && host.first != ":"
+    }
+
     /// Whether a name is a URL, which the client resolves itself.
     package static func isURL(_ name: some StringProtocol) -> Bool {
         guard let colon = name.firstIndex(of: ":") else { return false }

@@ -76,8 +76,15 @@ package enum GuestOptionFormat: Sendable {
         }
     }
 
-    /// The network that a text with host bits means, for a message; empty if it has another fault.
+    /// The network that a text with host bits means, or the name with a hyphen at an end, for a message; empty if it
+    /// has another fault.
     func hint(_ text: String) -> String {
+        if self == .domains {
+            let faulty = text.split(separator: ",").first { name in
+                name.split(separator: ".").contains { $0.hasPrefix("-") || $0.hasSuffix("-") }
+            }
+            return faulty.map { "; no label of \($0) may begin or end with a hyphen" } ?? ""
+        }
         guard self == .routes else { return "" }
         for part in text.split(separator: ",") {
             let network = part.split(separator: "/", omittingEmptySubsequences: false)
@@ -90,9 +97,11 @@ package enum GuestOptionFormat: Sendable {
         return ""
     }
 
-    /// A name with at least one label, of letters, digits, hyphens and underscores.
+    /// A name with at least one label, of letters, digits, hyphens and underscores, and no hyphen at its ends.
     private static func domain(_ text: Substring) -> DNSName? {
         guard let name = DNSName(String(text)), !name.labels.isEmpty else { return nil }
+        let hyphen = UInt8(ascii: "-")
+        guard name.labels.allSatisfy({ $0.first != hyphen && $0.last != hyphen }) else { return nil }
         let isValid = name.labels.joined().allSatisfy {
             (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
                 || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_")

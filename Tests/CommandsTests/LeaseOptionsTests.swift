@@ -61,7 +61,9 @@ import Testing
         #expect(try configuration("--boot", "./a=b").boot?.standard == "a=b")
         #expect(try configuration("--boot", "./sub/file").boot?.directory?.hasSuffix("/./sub") == true)
         #expect(try configuration("--boot", "/file").boot?.directory == "/")
-        #expect(try configuration("--boot", "ipxe=https://192.0.2.1/x").boot?.directory == nil)
+        for url in ["https://192.0.2.1/x", "tftp://${next-server}/x", "http://[2001:db8::1]:80/x", "file:///x"] {
+            #expect(try configuration("--boot", "ipxe=" + url).boot?.directory == nil, "\(url)")
+        }
     }
 
     @Test func otherBootFilesAreRefused() {
@@ -72,7 +74,9 @@ import Testing
             (["/srv/a", "/srv/b"], "given twice for all clients"), (["bios=/srv/a", "bios=/srv/b"], "twice for bios"),
             (["/srv/a", "bios=/srv/sub/../../b"], "without .. behind"),
             (["/srv/a", "bios=/tmp/b"], "is not below /srv"), (["/srv/" + String(repeating: "a", count: 256)], "255"),
-            (["/srv/a\u{7}"], "control character"),
+            (["/srv/a\u{7}"], "control character"), (["ipxe=http://"], "'http://' has no host; write one"),
+            (["ipxe=http:///a"], "has no host"), (["ipxe=http://:80/a"], "has no host"),
+            (["ipxe=tftp://u@/a"], "has no host"),
         ] {
             let words = arguments.flatMap { ["--boot", $0] } + ["v"]
             do {

@@ -54,6 +54,7 @@ import Wire
             "-1=hex:01",
             "0x2a=hex:01", "1000=hex:01", "224=abc", "224=hex:", "224=hex:0", "224=hex:0g", "224=hex:0:a", "224=text:",
             "domain-search=a..b", "domain-search=a b", "domain-search=.",
+            "domain-search=-a.de", "domain-search=a.example,a-.de",
             "domain-search=\(String(repeating: "a", count: 64))",
             "classless-static-route=10.0.0.0/8", "classless-static-route=10.0.0.1/8,192.168.105.2",
             "classless-static-route=10.0.0.0/33,192.168.105.2", "classless-static-route=10.0.0.0,192.168.105.2",
@@ -71,6 +72,10 @@ import Wire
                 refusal("ntp-server=192.0.2.1,\(address)")?.contains("\(address) of ntp-server is no server's") == true)
         }
         #expect(refusal("42=hex:00000000") == nil, "any bytes")
+        #expect(
+            refusal("domain-search=a.example,b.-a.de")?.contains("no label of b.-a.de may begin or end with a hyphen")
+                == true)
+        #expect(refusal("domain-search=a-b.de,xn--bcher-kva.example") == nil)
     }
 
     @Test func longestValueIsAccepted() throws {
