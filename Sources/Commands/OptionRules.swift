@@ -140,7 +140,11 @@ enum OptionRules {
         case .uplinks: break
         case .modes(let modes) where !modes.contains(given.mode):
             if given.options.contains(.mode) {
-                throw ValidationError("\(name) does not go with --vmnet-mode \(given.mode.rawValue): \(rule.reason)")
+                throw ValidationError(
+                    """
+                    \(name) does not go with --vmnet-mode \(given.mode.rawValue): \(rule.reason); use --vmnet-mode \
+                    \(list(ModeArgument.allCases.filter(modes.contains).map(\.rawValue)))
+                    """)
             }
             throw ValidationError(
                 "\(name) needs --vmnet-mode \(modes.map(\.rawValue).sorted().joined(separator: " or ")): \(rule.reason)"
@@ -242,7 +246,8 @@ extension OptionRules {
             .dhcpHost6, condition: .excludes([.dhcpSystem, .ipv6Off]),
             because: "without vde_vmnet's own DHCP and IPv6 the guest would not get the address"),
         OptionRule(
-            .ipv6Kernel, condition: .modes([.shared]), because: "in the other modes vde_vmnet forwards nothing"),
+            .ipv6Kernel, condition: .modes([.shared]),
+            because: "vde_vmnet routes only guests of a shared network to the outside"),
         OptionRule(.hostDNS, condition: .excludes([.domainOff]), because: "it answers names of guests only"),
         OptionRule(
             .name, .controlGroup, .controlAllow, condition: .excludes([.controlOff]),
@@ -290,7 +295,7 @@ extension OptionRules {
             because: "without an uplink and without a switch there is nothing to do"),
         // Modes
         OptionRule(
-            .interface, .bridgeHelper, condition: .modes([.bridged]), because: "the other modes do not use it"),
+            .interface, .bridgeHelper, condition: .modes([.bridged]), because: "only a bridged network uses it"),
         OptionRule(
             .gateway, .dhcpEnd, .mask, condition: .modes([.shared, .host]),
             because: "the bridged network has its own addresses"),
@@ -303,11 +308,11 @@ extension OptionRules {
             because: "the bridged network has its own DHCP server"),
         OptionRule(
             .domain, .dhcpHostName, .hostDNS, .dns, .dnsCache, condition: .modes([.shared]),
-            because: "in the other modes guests have no name server of vde_vmnet"),
+            because: "only guests of a shared network have a name server of vde_vmnet"),
         OptionRule(
             .ipv6, condition: .modes([.shared, .host]), because: "the bridged network has its own routers"),
         OptionRule(
-            .noRouter, condition: .modes([.shared]), because: "in the other modes vde_vmnet is no router anyway"),
+            .noRouter, condition: .modes([.shared]), because: "only a shared network has a router of vde_vmnet"),
         OptionRule(
             .publish, condition: .modes([.shared]),
             because:
@@ -319,16 +324,16 @@ extension OptionRules {
         OptionRule(
             .egress, .egressLog, .allow, .denyPrivate, .checkNames, .proxy, .hostLoopback, .udpFiltering, .outbound,
             condition: .modes([.shared]),
-            because: "in the other modes vde_vmnet does not route guests to the outside"),
+            because: "vde_vmnet routes only guests of a shared network to the outside"),
         OptionRule(
             .networkIdentifier, condition: .modes([.host]), because: "only host networks of vmnet have an identifier"),
-        OptionRule(.nat66Prefix, condition: .modes([.shared]), because: "only that mode has a NAT"),
+        OptionRule(.nat66Prefix, condition: .modes([.shared]), because: "only a shared network has a NAT"),
         OptionRule(
             .externalInterface, condition: .modes([.shared]),
-            because: "only shared mode uses it; use --vmnet-interface for bridged mode"),
+            because: "only a shared network uses it, and a bridged one --vmnet-interface"),
         // Uplinks
         OptionRule(
-            .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .isolation, .trunk, .allowServer, .dhcp, .dhcpHost,
+            .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .trunk, .allowServer, .dhcp, .dhcpHost,
             .dhcpOption, .leaseTime, .boot, .publish, .namespaceAddress, condition: .uplinks(everyUplink),
             because: "it configures the uplink"),
         OptionRule(
@@ -346,7 +351,7 @@ extension OptionRules {
             because: "only with the uplinks tap and user vde_vmnet answers guests' DNS queries"),
         OptionRule(
             .ipv6, condition: .uplinks([.tap, .user]),
-            because: "vmnet.framework itself gives guests IPv6; its prefix is --vmnet-nat66-prefix"),
+            because: "only with the uplinks tap and user vde_vmnet gives guests IPv6; vmnet has --vmnet-nat66-prefix"),
         OptionRule(
             .dhcpHost6, condition: .uplinks([.tap, .user]),
             because: "vmnet.framework itself gives guests IPv6 addresses"),
@@ -355,7 +360,7 @@ extension OptionRules {
             because: "only for a TAP does the kernel forward guests' packets"),
         OptionRule(
             .noRouter, condition: .uplinks([.tap, .user]),
-            because: "vmnet.framework itself announces its gateway to guests as their IPv6 router"),
+            because: "only with the uplinks tap and user vde_vmnet decides which router guests get"),
         OptionRule(
             .publish6, condition: .uplinks([.tap, .user]),
             because: "vmnet.framework itself gives guests IPv6 addresses, which vde_vmnet does not know"),

@@ -274,7 +274,7 @@ private func refusal(arguments: [String]) -> String? {
     }
 
     @Test(arguments: [
-        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"], ["--vmnet-isolation"],
+        ["--vmnet-mode", "host"], ["--vmnet-gateway", "10.0.0.1"], ["--vmnet-mtu", "9000"],
         ["--trunk", "3"], ["--dhcp", "builtin"], ["--tap-name", "t"],
         ["--vmnet-interface-id", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"],
     ])
@@ -282,6 +282,7 @@ private func refusal(arguments: [String]) -> String? {
         #expect(
             refusal(arguments: ["--switch", "--uplink", "none"] + options + ["v"])?.contains("--uplink none") == true)
         #expect(refusal("--switch", "--uplink", "none", "--dhcp", "off", "v") == nil)
+        #expect(refusal("--switch", "--uplink", "none", "--vmnet-isolation", "v") == nil)
     }
 
     @Test func trunksMustBePorts() throws {

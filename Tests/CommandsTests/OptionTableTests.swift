@@ -44,7 +44,7 @@ private enum Expected {
         --mgmt m                                    | +++++ | +++ | --+++++++ |
         --mgmtmode 0660                             | +++++ | +++ | --+++++++ | --mgmt m
         --rcfile f                                  | +++++ | +++ | --+++++++ |
-        --vmnet-isolation                           | ++++- | +++ | --+++++++ |
+        --vmnet-isolation                           | +++++ | +++ | --+++++++ |
         --trunk 3                                   | ++++- | ++- | --+++++++ |
         --limit 50mbit                              | +++++ | +++ | --+++++++ |
         --allow-server 3                            | ++++- | ++- | --+++++++ |

@@ -125,7 +125,24 @@ extension IntegrationTests {
             --publish 80:192.168.105.2/sctp DIR/v % 64 /tcp or /udp only
             --publish 80:192.168.105.2 --publish 80:192.168.105.3 DIR/v % 64 take the same port of this host
             --publish 80:192.168.105.2 --vmnet-mode host DIR/v % 64 --publish does not go with --vmnet-mode host
-            --egress none DIR/v % 64 'none' is invalid for '--egress | 'allow' and 'deny'
+            --egress none DIR/v % 64 'none' is invalid for '--egress | write allow or deny
+            --egress log DIR/v % 64 'log' is invalid for '--egress | use --egress-log to log what is refused
+            --egress deny --vmnet-mode bridged --vmnet-interface e0 DIR/v % 64 vde_vmnet routes only guests of a \
+            shared network to the outside; use --vmnet-mode shared
+            --egress deny --vmnet-mode host DIR/v % 64 --egress does not go with --vmnet-mode host | use --vmnet-mode \
+            shared
+            --dns 192.0.2.1 --vmnet-mode host DIR/v % 64 only guests of a shared network | use --vmnet-mode shared
+            --ipv6 kernel --vmnet-mode host DIR/v % 64 routes only guests of a shared network | use --vmnet-mode shared
+            --no-router --vmnet-mode host DIR/v % 64 a router of vde_vmnet; use --vmnet-mode shared
+            --trunk 3 --vmnet-mode bridged --vmnet-interface e0 --switch % 64 ; use --vmnet-mode shared or host
+            --no-router --uplink none --switch DIR/v % 64 with the uplinks tap and user vde_vmnet decides | use \
+            --uplink tap or --uplink user
+            --ipv6 off --uplink none --switch DIR/v % 64 with the uplinks tap and user vde_vmnet gives guests IPv6
+            --dns vm.internal=192.0.2.1 DIR/v % 64 vm.internal=192.0.2.1:53 has no effect | choose another --domain
+            --dns a.vm.internal=192.0.2.1 DIR/v % 64 names at and below vm.internal
+            --domain x.org --dns a.x.org=192.0.2.1 DIR/v % 64 names at and below x.org
+            --boot ipxe=http:// DIR/v % 64 --boot: 'http://' has no host; write one
+            --dhcp-option domain-search=-a.de DIR/v % 64 no label of -a.de may begin or end with a hyphen
             --allow 203.0.113.1 DIR/v % 64 --allow needs --egress deny
             --egress deny --allow example DIR/v % 64 'example' has one label; write the whole name
             --egress deny --allow *.com DIR/v % 64 '*.com' is everything below a top-level domain; write two labels
@@ -133,14 +150,20 @@ extension IntegrationTests {
             --egress deny --allow localhost:80 DIR/v % 64 'localhost' is the host itself; use --host-loopback
             --egress deny --allow [::1]:443 DIR/v % 64 '[::1]:443' is never reached from guests | use --host-loopback
             --egress deny --allow https://a.example DIR/v % 64 'https://a.example' is a URL; write the name and the port
-            --egress deny --allow a.example:0 DIR/v % 64 'a.example:0' is not CIDR[:PORT] or NAME[:PORT], such
+            --egress deny --allow a.example:0 DIR/v % 64 '0' is not a port from 1 to 65535; write one
+            --egress deny --allow 2001:db8::1:443 DIR/v % 64 [2001:db8::1]:443 for the port, or [2001:db8::1:443]
+            --egress deny --allow 1.2.3.4/24 DIR/v % 64 write 1.2.3.0/24, or 1.2.3.4 for the address alone
+            --egress deny --allow 1.2.3.4:443/tcp DIR/v % 64 TCP and UDP alike; write 1.2.3.4:443
+            --egress deny --allow x.vm.internal:80 DIR/v % 64 --allow: 'x.vm.internal' is in vm.internal, the domain
             --switch --uplink none --egress deny DIR/v % 64 only the uplinks tap and user | use --uplink tap or
             --check-names DIR/v % 64 --check-names needs --allow
             --egress deny --allow 203.0.113.1 --check-names DIR/v % 64 --check-names needs --allow with a name
             --egress deny --allow a.example --check-names --uplink tap DIR/v % 64 --check-names does not go with
             --proxy ftp://203.0.113.1:80 DIR/v % 64 give socks5://HOST:PORT or http://HOST:PORT
             --proxy http://user:secret@203.0.113.1:80 DIR/v % 64 use --proxy-credentials FILE
-            --proxy socks5://203.0.113.1 DIR/v % 64 is not socks5://HOST:PORT
+            --proxy socks5://203.0.113.1 DIR/v % 64 is not socks5://HOST:PORT: there is no port; write it behind
+            --proxy socks5h://203.0.113.1:1080 DIR/v % 64 --proxy: socks5h has the proxy resolve names
+            --proxy https://203.0.113.1:1080 DIR/v % 64 --proxy: TLS to the proxy is not supported
             --proxy socks5://203.0.113.1:1080 --uplink tap DIR/v % 64 --proxy does not go with --uplink tap
             --proxy-credentials f DIR/v % 64 --proxy-credentials needs --proxy
             --host-loopback --uplink tap DIR/v % 64 --host-loopback does not go with --uplink tap

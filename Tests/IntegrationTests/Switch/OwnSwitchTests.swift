@@ -143,6 +143,16 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        @Test(arguments: [true, false]) func guestsWithoutUplinkAreIsolated(isIsolating: Bool) throws {
+            let fixture = try OwnSwitchFixture(["--uplink", "none"] + (isIsolating ? ["--vmnet-isolation"] : []))
+            let one = try fixture.guest("one"), two = try fixture.guest("two")
+            for (guest, last) in [(one, 2), (two, 3)] {
+                try guest.namespace.ip("addr", "add", "192.168.105.\(last)/24", "dev", PlugGuest.interface)
+            }
+            #expect(try one.namespace.pings("192.168.105.3", seconds: isIsolating ? 1 : 5) == !isIsolating)
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test func vlansSeparateGuestsAndUplinkIsInOne() throws {
             let network = try TestNetwork()
             let path = network.folder.file("own")
