@@ -27,6 +27,22 @@ import Wire
         return nil
     }
 
+    @Test func addressesOfGuestsAreListed() {
+        var bindings = made(4)
+        for (number, port) in [(3, 2), (1, 1), (2, 1)] as [(UInt64, PortNumber)] {
+            let refusal = bindings.claim(address(number), by: station(port), now: 10)
+            #expect(refusal == nil)
+        }
+        let hasRoom = bindings.claim(IPv4Address("192.0.2.1")!, by: station(3), now: 10)
+        #expect(hasRoom)
+        let all = bindings.all()
+        #expect(
+            all
+                == [(1, 1), (2, 1), (3, 2)].map {
+                    KnownSource(address: address($0.0), hardware: station($0.1).hardware)
+                })
+    }
+
     @Test func firstUserHoldsAnAddress() {
         var bindings = made(4)
         #expect(bindings.claim(address(1), by: station(1), now: 10) == nil)

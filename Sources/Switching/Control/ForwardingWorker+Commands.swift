@@ -29,6 +29,7 @@ extension ForwardingWorker {
             case .limit(let number, let limit): if ports.isAttached(number) { ports[number].setLimit(limit) }
             case .capture(let slot, let tap, let selection): fabric.setCapture(slot, tap, selection)
             case .addresses(let promise): promise.fulfill(fabric.tables.addresses.all(now: dispatcher.now))
+            case .sources(let promise): promise.fulfill(fabric.tables.sourceGuard.sources())
             case .barrier(let promise): promise.fulfill(true)
             case .stop: fabric.stop()
             default: changeSetting(command)
@@ -60,7 +61,7 @@ extension ForwardingWorker {
         case .isolation(let isIsolating): fabric.settings.isolatesGuests = isIsolating
         case .ageing(let seconds): fabric.tables.addresses.ageing = seconds
         case .attach, .detach, .rearm, .probe, .send, .addStatic, .vlans, .isolatePort, .limit, .capture, .addresses,
-            .barrier, .stop:
+            .sources, .barrier, .stop:
             break
         }
     }

@@ -28,6 +28,7 @@ enum SwitchCommand: Sendable {
     /// Seconds.
     case ageing(UInt32)
     case addresses(Promise<[KnownAddress]>)
+    case sources(Promise<[KnownSource]>)
     case barrier(Promise<Bool>)
     case stop
 }

@@ -152,6 +152,13 @@ package final class SwitchControl: Sendable {
         return promise.wait(until: BootClock.now + .seconds(1))
     }
 
+    /// The IPv6 addresses that guests have used, up to a bound; nil if the first worker does not reply within a second.
+    package func sources() -> [KnownSource]? {
+        guard let promise = try? Promise<[KnownSource]>() else { return nil }
+        submit(.sources(promise))
+        return promise.wait(until: BootClock.now + .seconds(1))
+    }
+
     /// Waits until the first worker has executed all commands so far; returns at once if it has no thread. Returns
     /// false if that takes longer than a second.
     package func barrier() -> Bool {

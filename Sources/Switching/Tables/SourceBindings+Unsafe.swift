@@ -8,6 +8,14 @@ struct Station: Equatable, BitwiseCopyable, Sendable {
     let hardware: MACAddress
 }
 
+/// An IPv6 address that a guest has used.
+package struct KnownSource: Equatable, Sendable {
+    /// The address.
+    package let address: IPv6Address
+    /// The guest's hardware address.
+    package let hardware: MACAddress
+}
+
 /// Which guest uses an IPv6 address: first come, first served (FCFS SAVI, RFC 6620).
 ///
 /// The first guest that uses an address holds it, until its port is detached, until it has used so many others that the
@@ -170,6 +178,24 @@ struct SourceBindings: ~Copyable {
     func holder(of address: IPv6Address) -> Station? {
         let number = unsafe Int(index[slot(of: address)])
         return unsafe number == 0 ? nil : bindings[number].station
+    }
+
+    /// Addresses of a port, and of all ports, that `all` returns at most.
+    private static let shownOfPort = 64, shown = 4096
+
+    /// The IPv6 addresses that guests have used, those of the ports with the lowest numbers first.
+    func all() -> [KnownSource] {
+        var found: [KnownSource] = []
+        for port in 0..<ports where found.count < SourceBindings.shown {
+            let share = unsafe shares[port]
+            for number in Int(share.first)..<Int(share.first) + min(Int(share.count), SourceBindings.shownOfPort) {
+                let binding = unsafe bindings[number]
+                // Those of groups stand for IPv4 addresses.
+                if binding.address.isMulticast { continue }
+                found.append(KnownSource(address: binding.address, hardware: binding.station.hardware))
+            }
+        }
+        return found
     }
 
     // MARK: Claims

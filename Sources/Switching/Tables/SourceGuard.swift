@@ -120,6 +120,9 @@ struct SourceGuard: ~Copyable {
         forgetLast()
     }
 
+    /// The IPv6 addresses that guests have used.
+    func sources() -> [KnownSource] { bindings.all() }
+
     /// Whether this is the source that was permitted last.
     @inline(__always)
     func wasPermitted(_ source: IPv6Address, from station: Station, now: UInt32) -> Bool {
