@@ -28,6 +28,7 @@ extension Join {
         configuration.listeners = inheriting
         configuration.isIsolating = own.vmnetIsolation
         configuration.uplink = resolved
+        configuration.givenUplink = uplink
         try applyMTU(to: &configuration)
         configuration.network = try makeNetwork()
         configuration.published = try publishing.makePublished(configuration.network)

@@ -231,7 +231,7 @@ package final class ControlServer {
 
     private func call(_ request: ControlRequest, _ client: ControlClient) throws(ControlError) -> JSON {
         guard let method = methods[request.method] else {
-            throw ControlError(.method, "there is no method '\(request.method)'")
+            throw ControlError(.method, "there is no method '\(PrintableText.line(request.method, limit: 64))'")
         }
         guard client.rights.isSuperset(of: method.rights) else {
             throw ControlError(

@@ -51,6 +51,8 @@ package struct Configuration: Sendable {
     package var listeners = ListenerConfiguration()
     /// How guests reach the host and the outside.
     package var uplink: UplinkKind = .auto
+    /// What `--uplink` has, before other options decide.
+    package var givenUplink: UplinkKind = .auto
     /// The group that may write to this process's data socket on another process's switch.
     package var vdeGroup: UInt32?
     /// The uplink's mode.

@@ -41,12 +41,15 @@ extension Daemon {
 
     /// Why the configuration leads to its uplink.
     private var chosenReason: String {
-        switch configuration.uplink {
-        case .auto:
-            configuration.mode.isBridged
-                ? "--vmnet-mode bridged" : vmnet != nil ? "auto: vmnet.framework is there" : "auto: a TAP is possible"
-        default: "--uplink \(configuration.uplink.rawValue), or options that only it has"
+        let given: String? =
+            configuration.givenUplink == .auto ? nil : "--uplink \(configuration.givenUplink.rawValue)"
+        if case .bridged(let interface) = configuration.mode {
+            let mode = "--vmnet-mode bridged --vmnet-interface \(interface)"
+            return given.map { "\($0) \(mode)" } ?? mode
         }
+        if let given { return given }
+        guard configuration.uplink == .auto else { return "auto: options that no other uplink has" }
+        return vmnet != nil ? "auto: vmnet.framework is there" : "auto: a TAP is possible"
     }
 
     /// The uplink factory. Nil for a switch without an uplink.

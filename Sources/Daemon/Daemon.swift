@@ -70,6 +70,8 @@ package final class Daemon {
     var egressLog: EgressLog?
     /// Reports refusals to the log.
     var refusalTimer: ControlLoop.TimerID?
+    /// The uplink notes refusals for the log, or for events.
+    var notesRefusals = false
     /// Follows the guests of published ports.
     private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)

@@ -91,7 +91,9 @@ extension Daemon {
 
     /// Starts to log what the egress policy refuses, if the user has requested that.
     func startEgressLog() {
-        guard configuration.logsRefusals, uplink != nil else { return }
+        guard configuration.logsRefusals, let uplink else { return }
+        // An uplink without a policy has no refusals.
+        try? noteRefusals(true, by: uplink)
         beginEgressLog()
     }
 
@@ -100,14 +102,28 @@ extension Daemon {
         guard let uplink, isOn != (egressLog != nil) else { return }
         // Earlier refusals are not for the log, and the last ones of a log that ends are.
         reportRefusals()
-        try uplink.change(logsRefusals: isOn)
+        try noteRefusals(isOn || networkControl?.reportsRefusals == true, by: uplink)
         configuration.logsRefusals = isOn
         if isOn { return beginEgressLog() }
         loop.cancel(refusalTimer)
         refusalTimer = nil
         egressLog?.end(label: label)
         egressLog = nil
-        uplink.setRefusalReports(networkControl?.isReporting == true)
+    }
+
+    /// Has the uplink note refusals for events, or no longer. The log may need them nevertheless. A failure changes
+    /// nothing.
+    func setRefusalEvents(_ isOn: Bool) throws(ChangeRefusal) {
+        guard let uplink else { return }
+        // Earlier refusals are no events.
+        if isOn { reportRefusals() }
+        try noteRefusals(isOn || egressLog != nil, by: uplink)
+    }
+
+    private func noteRefusals(_ isOn: Bool, by uplink: any Uplink) throws(ChangeRefusal) {
+        guard isOn != notesRefusals else { return }
+        try uplink.change(notesRefusals: isOn)
+        notesRefusals = isOn
     }
 
     private func beginEgressLog() {
@@ -120,7 +136,6 @@ extension Daemon {
                 """)
         }
         egressLog = EgressLog(logger: logger)
-        uplink?.setRefusalReports(true)
         scheduleRefusals()
     }
 
@@ -142,9 +157,14 @@ extension Daemon {
 
     /// A guest's name and address.
     private func label(_ hardware: MACAddress) -> String? {
-        let now = BootClock.now
-        guard let lease = addressService?.leases.first(where: { $0.hardware == hardware && $0.expires > now })
-        else { return nil }
-        return lease.name.map { "\($0), \(lease.address)" } ?? "\(lease.address)"
+        let now = BootClock.now, service = addressService
+        if let lease = service?.leases.first(where: { $0.hardware == hardware && $0.expires > now }) {
+            return lease.name.map { "\($0), \(lease.address)" } ?? "\(lease.address)"
+        }
+        // A guest with a fixed address, as of `--netns NAMESPACE,configure`, has no lease.
+        guard let reserved = service?.configuration.reservations.first(where: { $0.hardware == hardware }) else {
+            return nil
+        }
+        return reserved.name.map { "\($0), \(reserved.address)" } ?? "\(reserved.address)"
     }
 }

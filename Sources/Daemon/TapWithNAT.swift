@@ -139,9 +139,10 @@ final class TapWithNAT: Uplink {
 
     // MARK: Refusals
 
-    func change(logsRefusals: Bool) throws(ChangeRefusal) { try tap.change(logsRefusals: logsRefusals) }
-
-    func setRefusalReports(_ isOn: Bool) { nat?.setRefusalReports(isOn) }
+    func change(notesRefusals: Bool) throws(ChangeRefusal) {
+        try tap.change(notesRefusals: notesRefusals)
+        try nat?.change(notesRefusals: notesRefusals)
+    }
 
     func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) {
         var taken = tap.takeRefusals()

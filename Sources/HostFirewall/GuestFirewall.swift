@@ -62,20 +62,23 @@ package final class GuestFirewall {
             try applyFirst()
             isApplied = true
         }
-        hasCounter = rules.logGroup != nil
+        hasCounter = rules.countsRefusals && !rules.isClosed
         for table in watched { listings[table] = nftables.listing(of: table) }
     }
 
-    /// A small kernel has no conntrack labels, or no zones.
+    /// A small kernel has no conntrack labels, no zones, or no named counters.
     private func applyFirst() throws(UnclassifiedError) {
         do throws(UnclassifiedError) {
             try applyAll()
         } catch {
             guard NFTables.isLack(error) else { throw error }
-            for (labels, zones) in [(false, true), (true, false), (false, false)] {
-                rules.hasConnectionLabels = labels
-                rules.separatesGuests = zones
-                if !rules.lacksNames && (try? applyAll()) != nil { return }
+            for counts in [true, false] {
+                rules.countsRefusals = counts
+                for (labels, zones) in [(true, true), (false, true), (true, false), (false, false)] {
+                    rules.hasConnectionLabels = labels
+                    rules.separatesGuests = zones
+                    if !rules.lacksNames && (try? applyAll()) != nil { return }
+                }
             }
             guard rules.hasPins else { throw error }
             throw UnclassifiedError("\(error); \(GuestFirewall.need)")
@@ -111,7 +114,7 @@ package final class GuestFirewall {
     }
 
     /// Packets that the policy has refused; nil if they are not counted.
-    package var refusedPackets: Int? { rules.logGroup == nil ? nil : refusedBefore + refusedNow }
+    package var refusedPackets: Int? { hasCounter ? refusedBefore + refusedNow : nil }
 
     private var refusedNow: Int {
         guard isApplied, hasCounter else { return 0 }

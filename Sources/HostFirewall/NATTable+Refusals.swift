@@ -6,8 +6,9 @@
 // the guest and marks the connection by a bit of its conntrack label. With the mark, the rules answer the other side's
 // next segment with a reset as well. Without it, that side would wait until its own timeouts.
 //
-// With `logGroup`, refused packets are counted, and the beginnings of some are logged: the rate is limited per hardware
-// address, so that a guest that floods does not hide the packets of others.
+// Refused packets are counted. Allowed ones do not pass the counter. With `logGroup`, the beginnings of some refused
+// ones are logged: the rate is limited per hardware address, so that a guest that floods does not hide the packets of
+// others.
 
 extension NATTable {
     /// The name of the counter.
@@ -18,27 +19,29 @@ extension NATTable {
     static let tcp = "meta l4proto 6"
 
     /// What is done with a packet that the policy refuses.
-    var refusal: String { logGroup == nil ? "goto rejected" : "goto refused" }
+    var refusal: String { "goto refused" }
 
     /// The chains that `refusal` goes to. 20 packets of a guest, and 10 a second, are logged.
     var refusalChains: String {
         guard !isClosed else { return "" }
         let mark = hasConnectionLabels ? "    ct label set \(ConnectionLabel.refused)\n" : ""
-        let rejected = """
+        var objects = "", rules = ""
+        if countsRefusals {
+            objects += "  counter \(NATTable.refusalCounter) { }\n"
+            rules += "    counter name \(NATTable.refusalCounter)\n"
+        }
+        if let logGroup {
+            let form = "typeof ether saddr; size \(NATTable.guestLimit); flags dynamic,timeout; timeout 1m;"
+            objects += "  set senders { \(form) }\n"
+            rules += "    update @senders { ether saddr limit rate 10/second burst 20 packets } log group \(logGroup)\n"
+        }
+        return """
               chain rejected {
             \(mark)    \(NATTable.tcp) reject with tcp reset
                 reject with icmpx admin-prohibited
               }
-
-            """
-        guard let logGroup else { return rejected }
-        return """
-            \(rejected)  counter \(NATTable.refusalCounter) { }
-              set senders { typeof ether saddr; size \(NATTable.guestLimit); flags dynamic,timeout; timeout 1m; }
-              chain refused {
-                counter name \(NATTable.refusalCounter)
-                update @senders { ether saddr limit rate 10/second burst 20 packets } log group \(logGroup)
-                goto rejected
+            \(objects)  chain refused {
+            \(rules)    goto rejected
               }
 
             """

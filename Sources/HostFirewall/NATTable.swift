@@ -92,6 +92,8 @@ package struct NATTable: Equatable, Sendable {
     package var hasConnectionLabels = true
     /// No guest continues another guest's connections (`NATTable+Holders`). Needs a kernel with conntrack zones.
     package var separatesGuests = true
+    /// Refused packets are counted. Needs a kernel with named counters.
+    package var countsRefusals = true
     /// The group of NFLOG that gets the beginning of refused packets; nil to refuse them without a log.
     package var logGroup: UInt16?
     /// The host's address on the guests' network. It answers DNS and pings even under a restrictive egress policy.

@@ -35,6 +35,29 @@ package enum HostRoutes {
         }
     }
 
+    /// The interfaces by which sockets that carry guests' traffic reach the outside: those of default routes and of the
+    /// two halves of the Internet, or of the outbound path that the user has chosen. Empty if routes cannot be listed.
+    package static func egressInterfaces(by outbound: Outbound?) -> [String] {
+        switch outbound {
+        case .interface(let name)?: return NetworkInterfaces.index(of: name) == nil ? [] : [name]
+        case .addresses(let four, let six)?:
+            let ofFour = ((try? NetworkInterfaces.addresses()) ?? []).filter { $0.address == four }.map(\.interface)
+            let ofSix = ((try? NetworkInterfaces.addresses6()) ?? []).filter { $0.address == six }.map(\.interface)
+            return Set(ofFour + ofSix).sorted()
+        case nil:
+            let four = ((try? NetworkInterfaces.routes()) ?? []).filter {
+                $0.destination.prefixLength <= 1 && !$0.isLocal
+            }
+            let six = ((try? NetworkInterfaces.routes6()) ?? []).filter { $0.destination.prefixLength <= 1 }
+            return Set(four.map(\.interface) + six.map(\.interface)).sorted().compactMap { index in
+                guard let name = NetworkInterfaces.name(of: index), name != OperatingSystem.loopbackInterface,
+                    NetworkInterfaces.link(index)?.group != LinkGroup.taps
+                else { return nil }
+                return name
+            }
+        }
+    }
+
     /// Where the rules and routes of TAPs lead guests, and sockets of this host must not: the host's own IPv6
     /// addresses, and the networks of guests on TAPs. By sockets, a guest's packets would pass the host's firewall as
     /// the host's.

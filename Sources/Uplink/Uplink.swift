@@ -67,14 +67,11 @@ package protocol Uplink: AnyObject {
     func note(_ leases: [Lease])
     /// Takes over published ports whose guests have other addresses now.
     func publish(_ published: [PublishedPort])
-    /// The TCP connections between guests and the outside, `limit` at most; nil if the kernel has them.
+    /// The TCP connections and UDP flows of guests with the outside, `limit` at most; nil if the kernel has them.
     func flows(limit: Int) -> [UplinkDetails.Flow]?
-    /// Whether frames that the egress policy refuses are noted for `takeRefusals`, by an uplink that handles them
-    /// itself.
-    func setRefusalReports(_ isOn: Bool)
-    /// Has the host's firewall log what the egress policy refuses, for `takeRefusals`, or no longer. An uplink that
-    /// handles the frames itself has nothing to change. A failure changes nothing.
-    func change(logsRefusals: Bool) throws(ChangeRefusal)
+    /// TCP connections and UDP flows of guests with the outside, `limit` at most; nil if the kernel has them.
+    /// the host's firewall. A failure changes nothing.
+    func change(notesRefusals: Bool) throws(ChangeRefusal)
     /// The refused frames since the last call, as far as the uplink sees them, and the number of those that had no
     /// room.
     func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int])
@@ -116,7 +113,6 @@ extension Uplink {
     package func resolve(_ domains: [String], at server: SocketAddress) {}
     package func publish(_ published: [PublishedPort]) {}
     package func flows(limit: Int) -> [UplinkDetails.Flow]? { nil }
-    package func setRefusalReports(_ isOn: Bool) {}
     package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) { ([], [:]) }
     package var refusedPackets: Int? { nil }
     package func change(published: [PublishedPort]) throws(ChangeRefusal) {
@@ -125,7 +121,7 @@ extension Uplink {
     package func change(egress: EgressPolicy) throws(ChangeRefusal) {
         throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
     }
-    package func change(logsRefusals: Bool) throws(ChangeRefusal) {
+    package func change(notesRefusals: Bool) throws(ChangeRefusal) {
         throw ChangeRefusal(.unsupported, "this uplink has no egress policy; use --uplink tap or user")
     }
     package func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {

@@ -3,7 +3,7 @@
 package struct UplinkDetails: Sendable {
     /// A connection or datagram flow between a guest and the outside.
     package struct Flow: Equatable, Sendable {
-        /// `tcp`.
+        /// `tcp` or `udp`.
         package var transport: String
         /// Address and port of the guest.
         package var guest: SocketEnd

@@ -115,6 +115,12 @@ extension UserNAT {
         }
     }
 
-    /// The TCP connections of guests, `limit` at most. Excludes polls while it copies their keys.
-    package func connections(limit: Int) -> [FlowKey] { read { relay.keys(limit: limit) } }
+    /// The TCP connections and UDP flows of guests, `limit` at most. Half of the limit is for each, and what the others
+    /// leave. Excludes polls while it copies their keys.
+    package func flows(limit: Int) -> [FlowKey] {
+        let (tcp, udp) = read { (relay.keys(limit: limit), datagrams.keys(limit: limit)) }
+        let shareOfTCP = max(limit - limit / 2, limit - udp.count)
+        let connections = tcp.prefix(shareOfTCP)
+        return Array(connections) + udp.prefix(limit - connections.count)
+    }
 }

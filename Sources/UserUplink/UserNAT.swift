@@ -47,9 +47,10 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     let hardware: MACAddress
     /// The gateway's IPv6 addresses; none without IPv6.
     package let gatewayIPv6: [IPv6Address]
-    /// TCP connections, and retransmissions so far, as of the last poll.
+    /// TCP connections, retransmissions so far, and UDP ports with clients of published ones, as of the last poll.
     private let connections = ManagedAtomic<Int>(0)
     private let retransmissions = ManagedAtomic<Int>(0)
+    private let udpFlows = ManagedAtomic<Int>(0)
     let drops = Mutex([Int](repeating: 0, count: NATDropReason.allCases.count))
 
     /// Frames that the policy has refused, for the control thread.
@@ -153,6 +154,9 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         (connections.load(ordering: .relaxed), retransmissions.load(ordering: .relaxed))
     }
 
+    /// How many UDP ports of guests have a flow, and clients of published UDP ports.
+    package var udpFlowCount: Int { udpFlows.load(ordering: .relaxed) }
+
     /// How many frames were dropped, by reason.
     package func dropped(_ reason: NATDropReason) -> Int { drops.withLock { $0[reason.rawValue] } }
 
@@ -190,6 +194,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         if relay.memoryUsed > 0 { deadline = min(deadline, now + UserNAT.trimInterval) }
         connections.store(relay.count, ordering: .relaxed)
         retransmissions.store(relay.retransmissions, ordering: .relaxed)
+        udpFlows.store(datagrams.portCount + datagrams.clients.count, ordering: .relaxed)
         pollLock.unlock()
         return pollLock.takePollRequest() ? start : deadline
     }

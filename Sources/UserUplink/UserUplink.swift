@@ -323,17 +323,15 @@ package final class UserUplink: Uplink {
     package func change(isolating: Bool) throws(ChangeRefusal) {}
 
     package func flows(limit: Int) -> [UplinkDetails.Flow]? {
-        network.connections(limit: limit).map { key in
+        network.flows(limit: limit).map { key in
             UplinkDetails.Flow(
-                transport: "tcp",
+                transport: key.protocolNumber == IPProtocol.udp ? "udp" : "tcp",
                 guest: UplinkDetails.SocketEnd(address: key.guestAddress.description, port: key.guestPort),
                 remote: UplinkDetails.SocketEnd(address: key.remoteAddress.description, port: key.remotePort))
         }
     }
 
-    package func setRefusalReports(_ isOn: Bool) { network.refusals.setOn(isOn) }
-
-    package func change(logsRefusals: Bool) throws(ChangeRefusal) {}
+    package func change(notesRefusals: Bool) throws(ChangeRefusal) { network.refusals.setOn(notesRefusals) }
 
     package func takeRefusals() -> (refusals: [EgressRefusal], further: [MACAddress?: Int]) { network.takeRefusals() }
 
@@ -344,7 +342,11 @@ package final class UserUplink: Uplink {
         details.kind = "user"
         details.way6 = addressing.network6 == nil ? nil : .user
         let streams = network.streams
-        details.counters = [("tcp_connections", streams.count), ("retransmissions", streams.retransmissions)]
+        if options.mode == .shared { details.egressInterfaces = HostRoutes.egressInterfaces(by: options.outbound) }
+        details.counters = [
+            ("tcp_connections", streams.count), ("udp_flows", network.udpFlowCount),
+            ("retransmissions", streams.retransmissions),
+        ]
         details.drops = NATDropReason.allCases.map { ("\($0)", network.dropped($0)) }.filter { $0.1 > 0 }
         return details
     }

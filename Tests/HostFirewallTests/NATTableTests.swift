@@ -100,7 +100,7 @@ private func network(_ text: String) -> IPv4Network {
             "set hosts6 { typeof ether saddr . ip6 daddr; size 65536; flags timeout; }",
             "iif 7 ct direction original ct state established ct label 71 accept",
             "iif 7 ether saddr . ip daddr . meta l4proto . th dport @pins4 ct label set 71 accept",
-            "iif 7 meta l4proto { 6, 17 } th dport { 53, 853 } goto rejected", "iif 7 udp dport 443 goto rejected",
+            "iif 7 meta l4proto { 6, 17 } th dport { 53, 853 } goto refused", "iif 7 udp dport 443 goto refused",
             "iif 7 ip daddr 198.51.100.7/32 accept",
         ] {
             #expect(script.contains(line), "\(line)")
@@ -125,6 +125,21 @@ private func network(_ text: String) -> IPv4Network {
         for line in ["iif 7 udp dport 443 goto refused", "    iif 7 goto refused\n"] {
             #expect(script.contains(line), "\(line)")
         }
+    }
+
+    @Test func refusedPacketsAreCounted() {
+        var denying = firewall
+        denying.egress.isDenying = true
+        let script = denying.script(isOwned: true)
+        #expect(
+            script.contains("  counter refused { }\n  chain refused {\n    counter name refused\n    goto rejected\n"))
+        #expect(!script.contains("senders"))
+        // A small kernel has no named counters.
+        denying.countsRefusals = false
+        #expect(denying.script(isOwned: true).contains("  chain refused {\n    goto rejected\n"))
+        #expect(!denying.script(isOwned: true).contains("counter"))
+        denying.isClosed = true
+        #expect(!denying.script(isOwned: true).contains("refused"))
     }
 
     @Test func refusedConnectionsAreReset() {
@@ -222,13 +237,13 @@ private func network(_ text: String) -> IPv4Network {
         denying.egress.translators = [try translator("2001:db8:64::", 96)]
         let script = denying.script(isOwned: true)
         for rule in ["2001:db8:64::a00:0/104", "2001:db8:64::c0a8:0/112", "2001:db8:64::cb00:7100/120"] {
-            #expect(script.contains("    iif 7 ip6 daddr \(rule) goto rejected\n"), "\(rule)")
+            #expect(script.contains("    iif 7 ip6 daddr \(rule) goto refused\n"), "\(rule)")
         }
         #expect(!script.contains("ff00::"))
         denying.egress.translators = [try translator("2001:db8:64::", 64)]
         #expect(
             denying.script(isOwned: true).contains(
-                "    iif 7 ip6 daddr 2001:db8:64::/64 ip6 daddr & 0:0:0:0:ff00:: != :: goto rejected\n"))
+                "    iif 7 ip6 daddr 2001:db8:64::/64 ip6 daddr & 0:0:0:0:ff00:: != :: goto refused\n"))
     }
 
     /// The kernel and the user-mode NAT refuse the same networks: the first and last address of each is special, and
@@ -299,7 +314,7 @@ private func network(_ text: String) -> IPv4Network {
         var denying = firewall
         denying.gateway = IPv4Address("192.168.105.1")!
         denying.egress.isDenying = true
-        #expect(denying.script(isOwned: false).contains("iif 7 goto rejected"))
+        #expect(denying.script(isOwned: false).contains("iif 7 goto refused"))
         #expect(!denying.script(isOwned: false).contains("iif 7 accept"))
         #expect(!denying.script(isOwned: false).contains("dport 53"))
         denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap {

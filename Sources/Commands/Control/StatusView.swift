@@ -72,12 +72,12 @@ struct StatusView {
 
     func text(_ sample: StatusSample) -> String {
         network(sample.status).map { $0 + "\n" }.joined() + "\n" + ports(sample.ports) + published(sample.status)
-            + leases(sample.leases) + flows(sample.flows)
+            + leases(sample.leases) + addresses6(sample.ports) + flows(sample.flows)
     }
 
     /// What fits into a terminal of this size.
     func screen(_ sample: StatusSample, rows: Int, columns: Int) -> String {
-        let further = (published(sample.status) + leases(sample.leases)).split(
+        let further = (published(sample.status) + leases(sample.leases) + addresses6(sample.ports)).split(
             separator: "\n", omittingEmptySubsequences: false
         ).map(String.init)
         let ports = sample.ports.filter(StatusView.isShown).map { port in
@@ -116,12 +116,17 @@ struct StatusView {
                 "gateway",
                 [status["gateway"]?.string, status["network"]?.string].compactMap(\.self).joined(separator: " on ")
             ),
+            (
+                "IPv6 gateway",
+                [status["gateway6"]?.string, status["network6"]?.string].compactMap(\.self).joined(separator: " on ")
+            ),
             ("leaves by", words(uplink?["egress_interfaces"])),
             ("IPv6 by", StatusView.way6(uplink?["ipv6_way"])),
             ("resolvers", answersDNS ? words(status["resolvers"]) : ""),
             ("of domains", answersDNS ? words(status["domain_resolvers"]) : ""),
             ("host changes", words(uplink?["host_changes"])), ("DHCP", dhcp(status["dhcp"])),
-            ("egress", egress(status["egress"])),
+            ("egress", egress(status["egress"])), ("refused", StatusView.refusals(status["egress"])),
+            ("names", StatusView.checkedNames(status["egress"])), ("proxy", status["egress"]?["proxy"]?.string ?? ""),
             ("isolation", status["isolation"]?.bool == true ? "guests do not reach each other" : ""),
         ]
         rows.append(("NAT", StatusView.counts(uplink?["counters"])))
@@ -147,11 +152,43 @@ struct StatusView {
         return text.hasPrefix(title) ? String(text.dropFirst(title.count)) : text
     }
 
-    /// Such as `3 tcp connections, 5 udp flows`.
+    /// Such as `3 TCP connections, 1 UDP flow`.
     private static func counts(_ counters: JSON?) -> String {
         (counters?.members ?? []).map { name, value in
-            "\(value.integer ?? 0) " + name.split(separator: "_").joined(separator: " ")
+            let count = value.integer ?? 0
+            guard let word = words[name] else {
+                return "\(count) " + name.split(separator: "_").joined(separator: " ")
+            }
+            return StatusView.count(count, word)
         }.joined(separator: ", ")
+    }
+
+    /// Counters that text calls by other words, in the singular.
+    private static let words = [
+        "tcp_connections": "TCP connection", "udp_flows": "UDP flow", "retransmissions": "retransmission",
+    ]
+
+    private static func count(_ count: Int, _ word: String) -> String { "\(count) \(word)\(count == 1 ? "" : "s")" }
+
+    /// What the egress policy has refused; empty without a policy that refuses.
+    private static func refusals(_ egress: JSON?) -> String {
+        guard let egress, egress["policy"]?.string == "deny" || egress["denies_private"]?.bool == true else {
+            return ""
+        }
+        func counted(_ name: String, _ word: String) -> String? { egress[name]?.integer.map { count($0, word) } }
+        let refused = [
+            counted("refused_packets", "packet"), counted("refused_names", "name"),
+            counted("refused_answers", "answer"),
+        ].compactMap(\.self).joined(separator: ", ")
+        let isLogged = egress["refusals_logged"]?.bool == true
+        return [refused, counted("pinned", "pin") ?? "", "the log is \(isLogged ? "on" : "off")"].joined(
+            separator: "; ")
+    }
+
+    /// Where names are compared with the policy.
+    private static func checkedNames(_ egress: JSON?) -> String {
+        guard egress?["names_checked"]?.bool == true else { return "" }
+        return "checked in queries" + (egress?["connections_checked"]?.bool == true ? " and within connections" : "")
     }
 
     private func dhcp(_ dhcp: JSON?) -> String {
@@ -235,6 +272,22 @@ struct StatusView {
         return table.isEmpty
             ? ""
             : "\n" + table.text(hasColours: hasColours) + (further > 0 ? "and \(further) more; --json has them\n" : "")
+    }
+
+    /// The IPv6 addresses of guests, in the order of the ports; those of the link last.
+    private func addresses6(_ ports: [JSON]) -> String {
+        var table = TextTable("IPv6 ADDRESS", "MAC", "NAME", "PORT")
+        for port in ports where StatusView.isShown(port) {
+            for guest in port["guests"]?.array ?? [] {
+                let all = (guest["addresses6"]?.array ?? []).compactMap(\.string)
+                let ofLink = all.filter { $0.hasPrefix("fe80:") }
+                for address in all.filter({ !$0.hasPrefix("fe80:") }) + ofLink {
+                    table.add(
+                        address, guest["mac"]?.string ?? "", guest["name"]?.string ?? "-", StatusView.name(port))
+                }
+            }
+        }
+        return table.isEmpty ? "" : "\n" + table.text(hasColours: hasColours)
     }
 
     private func leases(_ leases: [JSON]?) -> String {

@@ -84,7 +84,7 @@ extension NetworkControl {
     }
 
     private static func publishedPort(_ params: JSON) throws(ControlError) -> PublishedPort {
-        let text = try params.requiredString("port")
+        let text = try NetworkControl.word(params, "port")
         do throws(PublishedPort.Refusal) {
             return try PublishedPort(parsing: text)
         } catch {

@@ -109,7 +109,7 @@ extension NetworkControl {
     }
 
     private static func destination(_ params: JSON) throws(ControlError) -> AllowedDestination {
-        let text = try params.requiredString("destination")
+        let text = try NetworkControl.word(params, "destination")
         do throws(AllowedDestination.Refusal) {
             return try AllowedDestination.parse(text)
         } catch {

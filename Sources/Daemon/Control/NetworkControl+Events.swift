@@ -3,6 +3,7 @@ import ControlProtocol
 import ControlSocket
 import DHCPService
 import EventLoop
+import Logging
 import NameService
 import NetworkModel
 import Platform
@@ -33,6 +34,8 @@ extension NetworkControl {
         var resolvers: Resolvers?
         var network: ChangeMonitor?
         var firewall: ChangeMonitor?
+        /// A client has subscribed to refusals.
+        var hasRefusals = false
     }
 
     private static let interval = TimeAmount.seconds(1)
@@ -44,15 +47,16 @@ extension NetworkControl {
     /// Events are being collected for a client.
     var isReporting: Bool { eventState.ports != nil }
 
+    /// The uplink notes refusals for a client.
+    var reportsRefusals: Bool { eventState.hasRefusals }
+
     /// A client has subscribed, or has ended that.
     func subscribed() {
+        if server.isAwaited(ControlEventKind.refusal.rawValue) { setRefusals(true) }
         guard isAwaited, !isReporting else { return }
-        // Refusals of the time before are no events.
-        daemon.reportRefusals()
         eventState.ports = currentPorts()
         eventState.isUplinkConnected = daemon.uplink.map { $0.port != nil } ?? true
         eventState.resolvers = Resolvers(servers: daemon.configuration.nameServers)
-        daemon.uplink?.setRefusalReports(true)
         // Without privilege for one of them, the other works.
         eventState.network = watch("network") { () throws(SystemError) in try NetworkInterfaces.monitor() }
         eventState.firewall = watch("firewall") { () throws(SystemError) in try NetworkInterfaces.firewallMonitor() }
@@ -74,12 +78,25 @@ extension NetworkControl {
         daemon.loop.cancel(eventState.timer)
         eventState.network?.stop()
         eventState.firewall?.stop()
-        if isReporting { daemon.uplink?.setRefusalReports(daemon.egressLog != nil) }
         eventState = EventState()
+    }
+
+    /// Has refusals noted while a client has subscribed to them. On a TAP, that replaces rules of the firewall.
+    private func setRefusals(_ isOn: Bool) {
+        guard isOn != eventState.hasRefusals else { return }
+        do throws(ChangeRefusal) {
+            eventState.hasRefusals = isOn
+            try daemon.setRefusalEvents(isOn)
+        } catch {
+            guard error.cause != .unsupported else { return }
+            daemon.logger.warning("events have no refused packets: \(error)")
+        }
     }
 
     private func schedule() {
         eventState.timer = daemon.loop.schedule(after: NetworkControl.interval) { [unowned self] in
+            // Once a second at most, however often clients subscribe.
+            if !server.isAwaited(ControlEventKind.refusal.rawValue) { setRefusals(false) }
             guard isAwaited else { return stopEvents() }
             lookAround()
             schedule()

@@ -25,9 +25,9 @@ extension NetworkControl {
             let (page, next) = try NetworkControl.page(ports, params) { Int($0.number) }
             let hasDetails = client.rights.contains(.details)
             let addresses = hasDetails ? it.knownAddresses() : [:]
-            let leases = hasDetails ? it.leasesByHardware() : [:]
+            let assigned = hasDetails ? it.assignments() : [:]
             return .object([
-                ("ports", .array(page.map { it.describe($0, addresses[$0.number] ?? [], leases, hasDetails) })),
+                ("ports", .array(page.map { it.describe($0, addresses[$0.number] ?? [], assigned, hasDetails) })),
                 ("next", next.map { .integer($0) } ?? .null),
             ])
         }
@@ -108,6 +108,7 @@ extension NetworkControl {
             ("network", .optional(addressing?.network.network.description)),
             ("network6", .optional(addressing?.network6?.description)),
             ("gateway", .optional(addressing?.network.gateway.description)),
+            ("gateway6", .optional(addressing?.network6?.gateway.description)),
             ("mtu", .integer(configuration.mtu)),
             ("ports", .integer(daemon.control.ports.count { daemon.control.role(of: $0.number) != .service })),
             ("isolation", .bool(isolation)),
@@ -203,16 +204,29 @@ extension NetworkControl {
 
     // MARK: Ports
 
-    private func leasesByHardware() -> [MACAddress: Lease] {
+    /// The address and name of a guest.
+    private struct Assignment {
+        let address: IPv4Address
+        let name: GuestName?
+    }
+
+    /// By lease, or else by reservation: a guest of `--netns NAMESPACE,configure` has no lease.
+    private func assignments() -> [MACAddress: Assignment] {
+        guard let service = daemon.addressService else { return [:] }
         let now = BootClock.now
-        var leases: [MACAddress: Lease] = [:]
-        for lease in daemon.addressService?.leases ?? [] where lease.expires > now { leases[lease.hardware] = lease }
-        return leases
+        var assigned: [MACAddress: Assignment] = [:]
+        for one in service.configuration.reservations {
+            assigned[one.hardware] = Assignment(address: one.address, name: one.name)
+        }
+        for lease in service.leases where lease.expires > now {
+            assigned[lease.hardware] = Assignment(address: lease.address, name: lease.name)
+        }
+        return assigned
     }
 
     private func describe(
         _ port: (number: PortNumber, name: String, counters: PortCounters), _ addresses: [KnownAddress],
-        _ leases: [MACAddress: Lease], _ hasDetails: Bool
+        _ assigned: [MACAddress: Assignment], _ hasDetails: Bool
     ) -> JSON {
         let client = client(at: port.number)
         let number = client?.number ?? daemon.session?.number(of: port.number)
@@ -232,7 +246,7 @@ extension NetworkControl {
             ("vlan", settings.map { .integer($0.vlan) } ?? .null),
             ("isolated", .bool(settings.map { $0.isIsolated || isolation && isGuest } ?? false)),
             ("limit", .optional(settings?.limit?.description)),
-            ("guests", .array(addresses.map { guest($0, leases[$0.address]) })),
+            ("guests", .array(addresses.map { guest($0, assigned[$0.address]) })),
         ]
         return .object(members)
     }
@@ -252,10 +266,11 @@ extension NetworkControl {
         ]
     }
 
-    private func guest(_ known: KnownAddress, _ lease: Lease?) -> JSON {
+    private func guest(_ known: KnownAddress, _ assigned: Assignment?) -> JSON {
         .object([
-            ("mac", .string(known.address.description)), ("address", .optional(lease?.address.description)),
-            ("name", .optional(lease?.name?.description)),
+            ("mac", .string(known.address.description)), ("address", .optional(assigned?.address.description)),
+            ("name", .optional(assigned?.name?.description)),
+            ("addresses6", .array((sources[known.address] ?? []).map { .string($0.description) })),
             ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0)) } ?? .null),
             ("moves", .integer(Int(known.moves))),
             ("moved_from", known.previousPort.map { .integer(shownNumber(of: $0)) } ?? .null),

@@ -33,10 +33,15 @@ final class NetworkControl {
     /// How old the copy of the address table may be that replies are made from.
     private static let addressAge = TimeAmount.seconds(2)
 
+    /// Bytes of a published port or a destination in a request: more than any name of DNS needs.
+    private static let longestWord = 320
+
     unowned let daemon: Daemon
     let server: ControlServer
     let started = BootClock.now
     private var addresses: [KnownAddress] = []
+    /// The IPv6 addresses of guests, as old as `addresses`.
+    private(set) var sources: [MACAddress: [IPv6Address]] = [:]
     private var addressesRead = Instant.distantPast
     /// The configuration of the start: an owner may return to what it has granted.
     let start: Configuration
@@ -129,8 +134,23 @@ final class NetworkControl {
         if now - addressesRead > NetworkControl.addressAge, let read = daemon.control.addresses() {
             addresses = read
             addressesRead = now
+            sources = Dictionary(grouping: daemon.control.sources() ?? [], by: \.hardware).mapValues {
+                $0.map(\.address)
+            }
         }
         return Dictionary(grouping: addresses, by: \.port)
+    }
+
+    /// A parameter that is a published port or a destination.
+    static func word(_ params: JSON, _ name: String) throws(ControlError) -> String {
+        let word = try params.requiredString(name)
+        guard word.utf8.count <= longestWord else {
+            throw ControlError(
+                .parameters,
+                "\(name): '\(PrintableText.line(word, limit: 64))...' has \(word.utf8.count) bytes; \(longestWord) are "
+                    + "possible at most")
+        }
+        return word
     }
 
     /// Sends an event to the clients that have subscribed to its kind.
@@ -158,7 +178,7 @@ enum ControlEventKind: String, CaseIterable {
     case drops
     /// A guest has broken the rules of the network.
     case offence
-    /// The egress policy has refused a guest's packets (user-mode NAT).
+    /// The egress policy has refused a guest a name, or packets.
     case refusal
     /// The uplink was lost, or works again.
     case uplink

@@ -117,6 +117,15 @@ extension UplinkContext {
         guard event.port == port, case .unreachable(_, let code) = event else { return }
         // EIO: the interface is down, perhaps on purpose.
         guard code != Errno.ioError else { return }
+        guard NetworkInterfaces.index(of: device) != nil else {
+            return onFailure(
+                ExitError(
+                    .unavailable,
+                    """
+                    another program has removed \(device), the uplink of the guests; start vde_vmnet again, and find \
+                    that program (ip monitor link)
+                    """))
+        }
         let reason = SystemError(code: code, "use").reason
         onFailure(ExitError(.unavailable, "the uplink \(device) has failed: \(reason)"))
     }

@@ -21,7 +21,7 @@ package final class TapUplink: Uplink {
     private var network: TapNetwork?
     private var monitor: HostMonitor?
     private var tap = ""
-    /// Gets packets that the policy refuses, while they are logged.
+    /// Gets packets that the policy refuses, while they are noted.
     private var packetLog: PacketLog?
     private var refusals = RefusalTable()
     private lazy var holders = AddressHolders(loop: context.loop, logger: context.logger)
@@ -119,15 +119,18 @@ package final class TapUplink: Uplink {
         }
     }
 
-    package func change(logsRefusals: Bool) throws(ChangeRefusal) {
+    package func change(notesRefusals: Bool) throws(ChangeRefusal) {
+        guard options.mode == .shared else {
+            throw ChangeRefusal(.unsupported, "a host network has no egress, and no policy for it")
+        }
         let network = try running()
         if let packetLog {
-            guard !logsRefusals else { return }
+            guard !notesRefusals else { return }
             try network.change(logGroup: nil)
             context.loop.unwatch(packetLog.descriptor.raw)
             self.packetLog = nil
             refusals = RefusalTable()
-        } else if logsRefusals {
+        } else if notesRefusals {
             let log: PacketLog
             do throws(SystemError) {
                 log = try PacketLog()
@@ -159,7 +162,7 @@ package final class TapUplink: Uplink {
 
     private static func refusal(ofLog error: SystemError) -> String {
         """
-        \(error); a log of refused packets needs NFLOG on a TAP: load the kernel module nfnetlink_log, or do without \
+        \(error); on a TAP, refused packets are reported by NFLOG: load the kernel module nfnetlink_log, or do without \
         --egress-log
         """
     }

@@ -43,6 +43,9 @@ struct DatagramClients: Sendable {
     /// Current number of clients.
     var count: Int { table.count }
 
+    /// The clients as their guests see them, `limit` at most.
+    func keys(limit: Int) -> [FlowKey] { Array(clients.lazy.compactMap { $0?.key }.prefix(limit)) }
+
     /// The client to which a guest's datagram goes; nil if it goes to none.
     mutating func route(of key: FlowKey, now: Instant) -> Route? {
         guard count > 0, let index = table.find(key, now: now) else { return nil }

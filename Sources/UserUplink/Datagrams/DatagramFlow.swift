@@ -12,6 +12,8 @@ final class DatagramFlow: DatagramSocket {
     let owner: GuestOwner
     /// The guest's. Another guest that has got its address does not continue the flow.
     let hardware: MACAddress
+    /// That of the last datagram, with its destination.
+    var latest: FlowKey
     /// What has been sent to.
     var peers = PeerFilter()
     /// The only port that was sent to is that of DNS.
@@ -19,6 +21,7 @@ final class DatagramFlow: DatagramSocket {
 
     init(_ key: FlowKey, of owner: GuestOwner, _ socket: consuming Descriptor, hardware: MACAddress) {
         self.key = key
+        latest = key
         self.owner = owner
         self.hardware = hardware
         super.init(socket, isIPv6: key.isIPv6)
@@ -32,5 +35,6 @@ final class DatagramFlow: DatagramSocket {
     /// It leads to destinations on this host only (`FlowKey.withoutRemote`).
     var isOnHost: Bool { key.remotePort != 0 }
 
-    private var isUDP: Bool { key.protocolNumber == IPProtocol.udp }
+    /// It is no flow of pings.
+    var isUDP: Bool { key.protocolNumber == IPProtocol.udp }
 }

@@ -8,14 +8,13 @@ import Wire
 // ===================
 //
 // A guest's UDP port, and each identifier of its pings, has one socket of the host, whatever the destinations
-// (DatagramFlow). The relay has no thread. Its
-// owner locks it and runs, in this order:
+// (DatagramFlow). The relay has no thread. Its owner locks it and runs, in this order:
 //
 //     beginPoll       the time of this poll
 //     receive         for each datagram of a guest, at most 64 a poll: appended to `queue`
 //     serve           at most 8 sockets with datagrams or errors, 32 datagrams of each, or 4 that the system has joined
 //     finishPoll      sends what is queued and what has waited for a guest; ends idle flows
-//     drainEffects    what the gateway is to send
+//     drainEffects    what the gateway is to send (DatagramRelay+Reports)
 //
 // Datagrams that follow each other from one port, with equal fields of the IP header, are sent in one system call.
 // Those of equal length and to one peer are one message (UDP_SEGMENT). The system may join what it receives likewise
@@ -127,8 +126,9 @@ final class DatagramRelay {
     /// Readable while `serve` has something to do.
     var descriptor: Descriptor { _read { yield poller.descriptor } }
 
-    /// Current number of flows.
+    /// Current number of flows, and of those that are UDP ports of guests.
     var count: Int { table.count }
+    private(set) var portCount = 0
 
     // MARK: Polls
 
@@ -171,20 +171,6 @@ final class DatagramRelay {
     /// When the next poll is due if nothing happens before; `distantFuture` for never.
     var nextDeadline: Instant { min(nextSweep, waiting.nextRequest) }
 
-    /// Hands over what the gateway is to send, and clears the list.
-    func drainEffects(_ body: (Effect) -> Void) {
-        if effects.isEmpty { return }
-        for effect in effects { body(effect) }
-        effects.removeAll(keepingCapacity: true)
-    }
-
-    /// Hands over what was dropped, and clears the list.
-    func drainDrops(_ body: (NATDropReason, Int) -> Void) {
-        if drops.isEmpty { return }
-        for (reason, count) in drops { body(reason, count) }
-        drops.removeAll(keepingCapacity: true)
-    }
-
     // MARK: Flows
 
     private func token(_ index: Int) -> UInt64 { TCPRelay.token(index, generation: slots[index].generation) }
@@ -204,6 +190,7 @@ final class DatagramRelay {
         if sender === flow { flush() }
         poller.remove(flow.socket.raw)
         for _ in 0..<flow.peers.count { peerShare.remove(flow.owner) }
+        if flow.isUDP { portCount -= 1 }
         slots[index].flow = nil
     }
 
@@ -251,6 +238,7 @@ final class DatagramRelay {
         if evicted, let old = slots[index].flow { vacate(index, old) }
         slots[index].generation &+= 1
         slots[index].flow = flow
+        if flow.isUDP { portCount += 1 }
         do throws(SystemError) {
             try poller.add(flow.socket.raw, token: token(index), for: .readable)
         } catch {
@@ -280,6 +268,7 @@ final class DatagramRelay {
                 return refuse(frame, inbound, error.code)
             }
         }
+        flow.latest = inbound.key
         if inbound.key.remotePort != RelayPolicy.dnsPort { flow.isForNames = false }
         if filtering == .address || !isUDP { note(inbound.key.remote, flow) }
         queue(frame, inbound, by: flow, to: policy.destination(of: inbound.key))

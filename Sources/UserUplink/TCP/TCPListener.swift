@@ -79,7 +79,8 @@ struct TCPListeners {
         let socket = try Socket.tcp(ipv6: bind.isIPv6)
         try socket.bind(to: SocketAddress(bind, port: hostPort), reuse: true)
         try socket.listen(backlog: 256)
-        let listener = TCPListener(socket, at: HostPort(bind: bind, number: hostPort), to: guest, port, following: followed)
+        let listener = TCPListener(
+            socket, at: HostPort(bind: bind, number: hostPort), to: guest, port, following: followed)
         let index = listeners.firstIndex { $0 == nil } ?? listeners.count
         if index == listeners.count { listeners.append(listener) } else { listeners[index] = listener }
         watch(index, poller)

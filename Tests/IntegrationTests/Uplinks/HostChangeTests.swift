@@ -133,7 +133,8 @@ extension IntegrationTests {
                     + "sudo ip route del 192.168.105.0/28 dev br9"
             )
             try host.ip("route", "del", "192.168.105.0/28", "dev", "br9")
-            let own = try host.run("ip", "-6", "route", "show", "dev", "vmnet0", "proto", "kernel").split(separator: " ")
+            let own = try host.run("ip", "-6", "route", "show", "dev", "vmnet0", "proto", "kernel").split(
+                separator: " ")
             let prefix = String(try #require(own.first { $0.hasPrefix("fd") }))
             try host.ip("-6", "route", "add", prefix, "dev", "br9", "metric", "10")
             try laptop.waitForMessage(
