@@ -92,7 +92,9 @@ extension IntegrationTests {
                     documents + "sudoers",
                 ] { #expect(files.contains(prefix + "/" + file) == !isOwn, "\(file)") }
                 if let sudoers = Files.text(root + prefix + "/" + documents + "sudoers") {
-                    #expect(sudoers.contains(": \(prefix)/bin/vde_vmnet --switch /tmp/vde, \(prefix)/bin/vde_vmnet "))
+                    #expect(
+                        sudoers.contains(
+                            ": \(prefix)/bin/vde_vmnet --switch /tmp/vde, \\\n    \(prefix)/bin/vde_vmnet "))
                 }
 
                 // Files of others in the same directories stay.

@@ -54,7 +54,7 @@ extension IntegrationTests {
             #expect(try guest.namespace.fetch(IPv6Fixture.outside) == Self.page)
             if way != .user { #expect(try fixture.network.host.pings("\(address)")) }
             let routes = try guest.namespace.run("ip", "-6", "route")
-            #expect(!routes.contains("fd66") && routes.split(separator: "\n").count { $0.hasPrefix("default") } == 1)
+            #expect(!routes.contains("fd66::") && routes.split(separator: "\n").count { $0.hasPrefix("default") } == 1)
             let late = try fixture.guest("late")
             _ = try late.address6()
             try late.waitForRouter()

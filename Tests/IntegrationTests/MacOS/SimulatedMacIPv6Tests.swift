@@ -49,7 +49,7 @@ extension IntegrationTests.SimulatedMac {
             forged.frame(
                 from: IPv6Address(linkLocalFrom: hardware), to: (.allNodes, MACAddress(ofGroup: .allNodes))))
         try daemon.program.wait(for: "sends router advertisements", within: 10)
-        #expect(try !guest.namespace.run("ip", "-6", "route").contains("fd66"))
+        #expect(try !guest.namespace.run("ip", "-6", "route").contains("fd66::"))
         #expect(try daemon.stop() == .exited(0))
     }
 }

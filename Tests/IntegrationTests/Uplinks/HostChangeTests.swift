@@ -133,6 +133,7 @@ extension IntegrationTests {
                     + "sudo ip route del 192.168.105.0/28 dev br9"
             )
             try host.ip("route", "del", "192.168.105.0/28", "dev", "br9")
+            try laptop.waitForMessage("resolved: the route to 192.168.105.0/28")
             let own = try host.run("ip", "-6", "route", "show", "dev", "vmnet0", "proto", "kernel").split(
                 separator: " ")
             let prefix = String(try #require(own.first { $0.hasPrefix("fd") }))
@@ -142,7 +143,6 @@ extension IntegrationTests {
                     + "sudo ip -6 route del \(prefix) dev br9")
             try host.ip("-6", "route", "del", prefix, "dev", "br9")
             try laptop.waitForMessage("resolved: the route to \(prefix) by br9")
-            try laptop.waitForMessage("resolved: the route to 192.168.105.0/28")
 
             // The kill switch: the tunnel is gone, the rule and its last route are not. Nothing of the guest's takes
             // another way.
