@@ -69,10 +69,12 @@ enum OptionsFile {
         let text = bytes.starts(with: [0xef, 0xbb, 0xbf]) ? bytes.dropFirst(3) : bytes[...]
         for (number, line) in text.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
             do throws(LineError) {
-                guard let line = String(validating: line, as: UTF8.self) else {
+                let words = String(decoding: line, as: UTF8.self)
+                // Invalid bytes have become others.
+                guard words.utf8.elementsEqual(line) else {
                     throw LineError(reason: "it is not text in UTF-8; write the file in that encoding")
                 }
-                guard let argument = try argument(in: line) else { continue }
+                guard let argument = try argument(in: words) else { continue }
                 arguments.append(argument)
                 origins.lines.append(OptionOrigins.Line(path: path, number: number + 1, argument: argument))
             } catch {
