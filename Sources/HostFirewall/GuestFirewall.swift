@@ -30,6 +30,8 @@ package final class GuestFirewall {
     package private(set) var pins = PinTable()
     private var isOwned = false
     private var isApplied = false
+    /// What pins of an earlier network have opened was removed.
+    private var hasRemovedPinned = false
     /// The listing of each table, taken right after it was applied.
     private var listings: [String: String] = [:]
     /// Whether the second table is checked and repaired.
@@ -63,7 +65,17 @@ package final class GuestFirewall {
             isApplied = true
         }
         hasCounter = rules.countsRefusals && !rules.isClosed
+        removePinned()
         for table in watched { listings[table] = nftables.listing(of: table) }
+    }
+
+    /// The kernel may still have connections that pins of the network before have opened. Their labels can be those of
+    /// this one's pins, so that they would pass without a pin.
+    private func removePinned() {
+        guard rules.hasPins, !hasRemovedPinned else { return }
+        hasRemovedPinned = true
+        // Without the module nf_conntrack_netlink they stay. A new network begins with another label then, mostly.
+        _ = try? ConnectionTracking.remove(from: (rules.network, rules.network6), labels: ConnectionLabel.pins)
     }
 
     /// A small kernel has no conntrack labels, no zones, or no named counters.
@@ -114,7 +126,11 @@ package final class GuestFirewall {
     }
 
     /// Packets that the policy has refused; nil if they are not counted.
-    package var refusedPackets: Int? { hasCounter ? refusedBefore + refusedNow : nil }
+    package var refusedPackets: Int? {
+        guard hasCounter else { return nil }
+        // Nothing is counted while nothing is refused, and each look runs nftables.
+        return refusedBefore + (rules.egress.isDenying || rules.egress.deniesPrivate ? refusedNow : 0)
+    }
 
     private var refusedNow: Int {
         guard isApplied, hasCounter else { return 0 }

@@ -72,8 +72,8 @@ int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, 
     return -ENOTSUP;
 }
 
-int platform_conntrack_remove(const uint8_t *addresses, int count) {
-    (void)addresses, (void)count;
+int platform_conntrack_remove(const struct platform_prefix *sources, int count, int first_label, int last_label) {
+    (void)sources, (void)count, (void)first_label, (void)last_label;
     return -ENOTSUP;
 }
 

@@ -48,10 +48,15 @@ int platform_packet_log_receive(int fd, struct platform_logged_packet *packets, 
 // ---- Connections that the kernel tracks (linux/conntrack.c)
 // ----------------------------------------------------------------------
 
-/// Removes the entries of connection tracking in which one of `count` addresses is the source of a direction (Linux).
-/// An address has 16 bytes, that of IPv4 as ::ffff:a.b.c.d. Reads all entries once. Returns the number of removed ones,
+/// The addresses with the same first `length` bits, of 128; IPv4 as ::ffff:a.b.c.d.
+struct platform_prefix {
+    uint8_t address[16];
+    uint8_t length;
+};
+/// Removes the entries of connection tracking in which a source of a direction has one of the prefixes and, if
+/// `first_label` is not negative, that have one of the labels up to `last_label`, which is below 128. Returns how many,
 /// or -errno.
-int platform_conntrack_remove(const uint8_t *addresses, int count);
+int platform_conntrack_remove(const struct platform_prefix *sources, int count, int first_label, int last_label);
 
 // ---- Filter expressions by libpcap, found at run time (posix/pcap.c)
 // ----------------------------------------------------------------------

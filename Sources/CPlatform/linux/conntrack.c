@@ -25,9 +25,10 @@ struct entry {
 };
 
 struct search {
-    const uint8_t *addresses;  // 16 bytes each
+    const struct platform_prefix *sources;
     int count;
-    int fd;  // of removals
+    int first_label, last_label;  // of which an entry has one; the first is negative if it need not
+    int fd;                       // of removals
     int removed;
     int outcome;  // of the first removal that failed
 };
@@ -67,7 +68,25 @@ static const struct nlattr *find_in(const struct nlattr *parent, uint16_t type) 
     return parent ? find((const char *)parent + NLA_HDRLEN, parent->nla_len - NLA_HDRLEN, type) : NULL;
 }
 
-/// Whether the source of a direction is one of the addresses.
+static int has_prefix(const uint8_t *address, const struct platform_prefix *prefix) {
+    unsigned whole = prefix->length / 8, rest = prefix->length % 8;
+    if (memcmp(address, prefix->address, whole) != 0) return 0;
+    return rest == 0 || (address[whole] ^ prefix->address[whole]) >> (8 - rest) == 0;
+}
+
+/// Whether an entry has one of the labels. The kernel passes its array of long.
+static int has_label(const struct search *search, const struct nlattr *labels) {
+    unsigned long words[128 / 8 / sizeof(unsigned long)] = {0};
+    const int bits = 8 * (int)sizeof *words;
+    if (search->first_label < 0) return 1;
+    if (!labels || labels->nla_len != NLA_HDRLEN + sizeof words) return 0;
+    memcpy(words, (const char *)labels + NLA_HDRLEN, sizeof words);
+    for (int label = search->first_label; label <= search->last_label; label++)
+        if (words[label / bits] >> label % bits & 1) return 1;
+    return 0;
+}
+
+/// Whether the source of a direction has one of the prefixes.
 static int is_source(const struct search *search, const struct nlattr *tuple, uint8_t family) {
     uint8_t address[16] = {[10] = 0xff, [11] = 0xff};
     size_t length = family == AF_INET6 ? 16 : 4;
@@ -76,7 +95,7 @@ static int is_source(const struct search *search, const struct nlattr *tuple, ui
     if (!source || source->nla_len != NLA_HDRLEN + length) return 0;
     memcpy(address + sizeof address - length, (const char *)source + NLA_HDRLEN, length);
     for (int index = 0; index < search->count; index++)
-        if (memcmp(search->addresses + 16 * index, address, sizeof address) == 0) return 1;
+        if (has_prefix(address, &search->sources[index])) return 1;
     return 0;
 }
 
@@ -111,6 +130,7 @@ static void visit(struct search *search, const struct nlmsghdr *message) {
     entry.reply = find(attributes, length, CTA_TUPLE_REPLY);
     // Without the tuple the kernel would remove all entries, without the identifier a later one with the same tuple.
     if (!entry.original || !entry.reply) return;
+    if (!has_label(search, find(attributes, length, CTA_LABELS))) return;
     if (!is_source(search, entry.original, entry.family) && !is_source(search, entry.reply, entry.family)) return;
     entry.zone = find(attributes, length, CTA_ZONE);
     entry.identifier = find(attributes, length, CTA_ID);
@@ -135,8 +155,8 @@ static int dump(int fd, struct search *search) {
     }
 }
 
-int platform_conntrack_remove(const uint8_t *addresses, int count) {
-    struct search search = {.addresses = addresses, .count = count};
+int platform_conntrack_remove(const struct platform_prefix *sources, int count, int first_label, int last_label) {
+    struct search search = {.sources = sources, .count = count, .first_label = first_label, .last_label = last_label};
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     if (fd < 0) return -errno;
     search.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);

@@ -91,6 +91,32 @@ extension IntegrationTests {
             #expect(try fixture.control.daemon.stop() == .exited(0))
         }
 
+        /// The kernel keeps the connections of a network that has ended, with the labels of its pins. The policy was
+        /// made stricter once, so that its labels are those with which the next TAP begins.
+        @Test func nextNetworkDoesNotAllowWhatPinsBeforeDid() throws {
+            let fixture = try Fixture("tap", ["site.example:7"]), control = fixture.control
+            let server = try control.network.internet.start(["python3", "-c", Self.echo])
+            try server.wait(for: "up")
+            try control.run("allow", "add", "other.example")
+            try control.run("allow", "remove", "other.example")
+            let first = try control.guest("first", mac: "52:54:00:00:00:01")
+            let address6 = IPv6Address(try first.address6().high, 0x77), client = Self.client(address6)
+            try take(address6, first)
+            let exchanges = "*[exchange(w, b'data') for w in ways]"
+            #expect(try fixture.run(first, client + "print(names(), \(exchanges))") == "(0, 0) echo echo")
+            first.stop()
+            #expect(try control.daemon.stop() == .exited(0))
+            let next = try VMNetDaemon(
+                in: control.host,
+                ["--switch", "--uplink", "tap", "--control", control.socket, "--egress", "deny", "--allow"]
+                    + ["forbidden.example", control.path], folder: control.folder)
+            let second = try control.guest("second", mac: "52:54:00:00:00:01")
+            _ = try second.address6()
+            try take(address6, second)
+            #expect(try fixture.run(second, client + "print(\(exchanges))") == "refused refused")
+            #expect(try next.stop() == .exited(0))
+        }
+
         /// The kernel's connections would go to the next guest with the address.
         @Test func kernelWithoutZonesAllowsNoNames() throws {
             let network = try TestNetwork(), nft = try SeparateNFT(network, refusing: "zone set")
