@@ -30,3 +30,18 @@ package struct Route6: Equatable, Sendable {
     /// The number of its routing table.
     package let table: UInt32
 }
+
+extension Route6 {
+    /// The routes that the kernel prefers for some addresses of a network to that network's own route.
+    /// - Parameters:
+    ///   - network: one that is on the link of `interface`.
+    ///   - routes: of all tables.
+    package static func diversions(of network: IPv6Network, on interface: UInt32, in routes: [Route6]) -> [Route6] {
+        let main = routes.filter { $0.table == Route.mainTable && network.contains($0.destination.base) }
+        let own = main.first { $0.interface == interface && $0.destination == network }
+        return main.filter {
+            guard $0.interface != interface, $0.destination.prefixLength >= network.prefixLength else { return false }
+            return $0.destination != network || $0.metric <= own?.metric ?? .max
+        }
+    }
+}

@@ -59,6 +59,8 @@ package struct DHCPv6Server: Sendable {
             for association in associations {
                 answer.options.append(assign(reserved, to: association, message.kind, contents).option)
             }
+            answer.options += message.options.lazy.compactMap(DHCPv6Message.Option.init(refusing:))
+                .prefix(DHCPv6Server.mostAssociations)
             if message.kind == .solicit, reserved == nil { answer.options.append(.init(.noAddresses)) }
         case .confirm:
             let addresses = associations.flatMap { $0.addresses.prefix(DHCPv6Server.mostAddresses) }

@@ -40,9 +40,9 @@ package enum GuestPrefix {
             let reason =
                 isSupported
                 ? "packets of \(options.mtu) bytes are too short for it (--vmnet-mtu)" : "this host has none"
-            let remedy = isSupported ? "raise --vmnet-mtu to \(IPv6Header.minimumMTU), or" : ""
+            let remedy = isSupported ? "raise --vmnet-mtu to \(IPv6Header.minimumMTU), or " : ""
             if options.ipv6 != .automatic {
-                throw ExitError(.unavailable, "--ipv6: \(reason); \(remedy) write --ipv6 off")
+                throw ExitError(.unavailable, "--ipv6: \(reason); \(remedy)write --ipv6 off")
             }
             logger.info("guests have no IPv6: \(reason)")
             return nil

@@ -13,14 +13,25 @@ package enum HostRoutes {
         return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
     }
 
-    /// Whether the host reaches the outside over IPv6: a route by an interface that is neither loopback nor a TAP of
-    /// this program, to more than link-local addresses. A network on the link counts: guests reach it, and get "no
-    /// route" for the rest. True if routes cannot be listed.
+    /// Whether the host reaches the outside by IPv6: it has an address for that, and a route by an interface that is
+    /// neither loopback nor a TAP of this program, to more than link-local addresses. A network on the link counts:
+    /// guests reach it, and get "no route" for the rest. True if routes cannot be listed.
     package static var hasEgressIPv6: Bool {
         guard let routes = try? NetworkInterfaces.routes6() else { return true }
-        return Set(routes.map(\.interface)).contains {
-            NetworkInterfaces.name(of: $0) != "lo" && NetworkInterfaces.link($0)?.group != LinkGroup.taps
+        return hasAddress6 && Set(routes.map(\.interface)).contains(where: leadsOutside)
+    }
+
+    /// Whether the host has an IPv6 address that is valid beyond a link, from which it sends what leaves it. Between a
+    /// router's advertisement and DHCPv6's address, it has a default route only. True if addresses cannot be listed.
+    package static var hasAddress6: Bool {
+        guard let addresses = try? NetworkInterfaces.addresses6() else { return true }
+        return addresses.contains { found in
+            !found.address.isLinkLocal && NetworkInterfaces.index(of: found.interface).map(leadsOutside) ?? false
         }
+    }
+
+    private static func leadsOutside(_ interface: UInt32) -> Bool {
+        NetworkInterfaces.name(of: interface) != "lo" && NetworkInterfaces.link(interface)?.group != LinkGroup.taps
     }
 
     /// The same for an outbound path that the user has chosen; nil for none.
@@ -31,7 +42,7 @@ package enum HostRoutes {
         case .interface(let name)?:
             guard let routes = try? NetworkInterfaces.routes6() else { return true }
             let index = NetworkInterfaces.index(of: name)
-            return routes.contains { $0.interface == index }
+            return hasAddress6 && routes.contains { $0.interface == index }
         }
     }
 

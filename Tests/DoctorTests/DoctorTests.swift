@@ -96,10 +96,10 @@ private func subnet(_ used: [String], free: GuestNetwork? = guests, start: [Stri
         start: start, networkName: "/run/vde_vmnet/vde")
 }
 
-private func subnet6(_ used: String) -> SubnetCheck {
+private func subnet6(_ used: String?) -> SubnetCheck {
     var check = subnet([])
     check.running6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::")!, prefixLength: 64)
-    check.used6 = [(IPv6Network(containing: IPv6Address(used)!, prefixLength: 80), "wan")]
+    if let used { check.diversions6 = [(IPv6Network(containing: IPv6Address(used)!, prefixLength: 80), "wan")] }
     return check
 }
 
@@ -348,7 +348,7 @@ private func broken() throws -> [Broken] {
                 rules: [RoutingRule(preference: 5, table: 254, destination: guests.network)]),
             resolvers([("127.0.0.53", .answered)], used: ["127.0.0.53:53"]),
             resolvers([], hasFile: false, isNeeded: false),
-            ports(nil, nil), ports(nil, "dnsmasq", isConfined: true), subnet(["10.0.0.0/8"]), subnet6("fd00:1:2:4::"),
+            ports(nil, nil), ports(nil, "dnsmasq", isConfined: true), subnet(["10.0.0.0/8"]), subnet6(nil),
             SubnetCheck(running: nil, isRunning: true, used: [], free: nil, start: [], networkName: ""),
             MTUCheck(path: ("wan", 1500), guests: 1500, networkName: "", start: []),
             MTUCheck(path: nil, guests: 9000, networkName: "", start: []),

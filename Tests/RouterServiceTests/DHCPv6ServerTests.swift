@@ -86,6 +86,30 @@ import Wire
         #expect(try answer(message(.rebind), from: stranger) == nil)
     }
 
+    /// Temporary addresses, and prefixes for a router behind the guest.
+    @Test func otherAssociationsAreRefused() throws {
+        var solicit = message(.solicit)
+        let number: [UInt8] = [0, 0, 0, 9], times: [UInt8] = [0, 0, 1, 0, 0, 0, 2, 0]
+        solicit.options += [
+            .init(DHCPv6Message.Code.temporaryAssociation, number),
+            .init(DHCPv6Message.Code.prefixAssociation, number + times),
+            // Too short to be one.
+            .init(DHCPv6Message.Code.prefixAssociation, number),
+        ]
+        let offer = try #require(try answer(solicit))
+        #expect(try association(offer).addresses.map(\.address) == [Self.reserved])
+        let refused = offer.options.filter {
+            [DHCPv6Message.Code.temporaryAssociation, DHCPv6Message.Code.prefixAssociation].contains($0.code)
+        }
+        #expect(
+            refused == [
+                .init(DHCPv6Message.Code.temporaryAssociation, number + [0, 13, 0, 2, 0, 2]),
+                .init(
+                    DHCPv6Message.Code.prefixAssociation,
+                    number + [UInt8](repeating: 0, count: 8) + [0, 13, 0, 2, 0, 6]),
+            ])
+    }
+
     @Test func informationHasNamesOnly() throws {
         let reply = try #require(try answer(message(.informationRequest, nil)))
         #expect(reply.kind == .reply && reply.contents(DHCPv6Message.Code.association) == nil)

@@ -16,8 +16,8 @@ struct SubnetCheck: HostCheck {
     let isRunning: Bool
     /// The network that the user-mode NAT serves has no address on the host, and no route clashes visibly.
     let used: [UsedSubnet]
-    /// The same for IPv6, with the interfaces.
-    var used6: [(network: IPv6Network, interface: String)] = []
+    /// Routes that the host prefers to that of the IPv6 prefix, with their interfaces.
+    var diversions6: [(network: IPv6Network, interface: String)] = []
     /// The first free candidate of a start.
     let free: GuestNetwork?
     /// The words of the network's start; empty if they are not readable.
@@ -27,14 +27,10 @@ struct SubnetCheck: HostCheck {
     static func gathered(_ scene: Scene) -> SubnetCheck {
         let own = scene.network?.interface
         let used = ((try? UsedSubnet.ofHost()) ?? []).filter { $0.interface != own || own == nil }
-        let used6 = ((try? NetworkInterfaces.routes6()) ?? []).filter { $0.table == Route.mainTable }.compactMap {
-            route in
-            NetworkInterfaces.name(of: route.interface).map { (network: route.destination, interface: $0) }
-        }
         return SubnetCheck(
             running: scene.network?.network?.network, running6: scene.network?.network6,
             isRunning: scene.network != nil, used: used,
-            used6: used6.filter { $0.interface != own && $0.interface != "lo" && $0.network.prefixLength > 1 },
+            diversions6: diversions6(scene.network),
             free: SubnetAllocator.candidates.first { SubnetAllocator.conflict(of: $0.network, with: used) == nil },
             start: scene.network.map { NetworkFacts.commandLine(of: $0.process) } ?? [],
             networkName: scene.network?.socket ?? "")
@@ -57,19 +53,25 @@ struct SubnetCheck: HostCheck {
                     .subnetClash, "\(running) overlaps \(clash.network), which this host uses on \(clash.interface)",
                     Remedy.restart(networkName, start, with: ["--vmnet-gateway", "\(free.gateway)"])))
         }
-        if let running6, let clash = used6.first(where: { overlaps($0.network, running6) }) {
+        if let running6, let clash = diversions6.first {
             found.append(
                 Self.failed(
                     .subnetClash,
-                    "\(running6) overlaps \(clash.network), which this host routes to \(clash.interface)",
+                    "this host routes \(clash.network) to \(clash.interface), away from guests of \(running6)",
                     "sudo ip -6 route del \(clash.network) dev \(clash.interface)"))
         }
         let networks = running6.map { "\(running) and \($0) are" } ?? "\(running) is"
         return found.isEmpty ? Self.ok("\(networks) used by this network only") : found
     }
 
-    private func overlaps(_ one: IPv6Network, _ other: IPv6Network) -> Bool {
-        one.contains(other.base) || other.contains(one.base)
+    /// Of a network on a TAP. In user mode the host has no route to guests.
+    private static func diversions6(_ facts: NetworkFacts?) -> [(network: IPv6Network, interface: String)] {
+        guard let network = facts?.network6, let interface = facts?.interface.flatMap(NetworkInterfaces.index),
+            let routes = try? NetworkInterfaces.routes6()
+        else { return [] }
+        return Route6.diversions(of: network, on: interface, in: routes).compactMap { route in
+            NetworkInterfaces.name(of: route.interface).map { (network: route.destination, interface: $0) }
+        }
     }
 }
 

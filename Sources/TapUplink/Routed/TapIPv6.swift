@@ -4,6 +4,7 @@ import Logging
 import NetworkModel
 import Platform
 import Timing
+import Uplink
 import Wire
 
 /// The host's IPv6 side of a guest network on a TAP: its addresses, forwarding, and whether the outside is reachable.
@@ -83,18 +84,19 @@ final class TapIPv6 {
     func plan(lockTimeout: TimeAmount) -> [EgressForwarding.Step]? {
         guard let routes = try? NetworkInterfaces.routes6() else { return [] }
         let egress = EgressInterfaces.leading6(routes, except: tap)
+        let leadsOutside = !egress.isEmpty && HostRoutes.hasAddress6
         if way == .userNAT {
-            hasEgress = !egress.isEmpty
+            hasEgress = leadsOutside
             return []
         }
         if !TapIPv6.canForceForwarding, let router {
             guard router.plan(lockTimeout: lockTimeout) else { return nil }
-            hasEgress = !egress.isEmpty
+            hasEgress = leadsOutside
             return []
         }
         guard KernelSetting.canForward6 else {
             hasEgress = false
-            if !egress.isEmpty, !hasReported {
+            if leadsOutside, !hasReported {
                 hasReported = true
                 logger.notice(
                     """
@@ -104,7 +106,7 @@ final class TapIPv6 {
             }
             return []
         }
-        hasEgress = !egress.isEmpty
+        hasEgress = leadsOutside
         return forwarding.plan(egress, lockTimeout: lockTimeout)
     }
 

@@ -100,21 +100,19 @@ final class TapUpkeep {
     }
 
     private func diversion(_ destination: String, by interface: UInt32, of guests: String, _ ip: String) -> Finding {
-        let name = NetworkInterfaces.name(of: interface) ?? "another interface"
+        let name = NetworkInterfaces.name(of: interface)
+        let place = name ?? "another interface"
         return Finding(
-            text: "the route to \(destination) by \(name) diverts packets from guests of \(guests)",
-            remedy: "sudo \(ip) route del \(destination) dev \(name)")
+            text: "the route to \(destination) by \(place) diverts packets from guests of \(guests)",
+            remedy: "sudo \(ip) route del \(destination)" + (name.map { " dev \($0)" } ?? ""))
     }
 
     /// Other routes for guests' IPv6 addresses, which the host prefers to its own one.
     private var diversions6: [Finding] {
         guard let network = six?.network, let routes = try? NetworkInterfaces.routes6() else { return [] }
-        let main = routes.filter { $0.table == Route.mainTable && network.contains($0.destination.base) }
-        let own = main.first { $0.interface == index && $0.destination == network }
-        return main.filter {
-            guard $0.interface != index, $0.destination.prefixLength >= network.prefixLength else { return false }
-            return $0.destination != network || $0.metric <= own?.metric ?? .max
-        }.map { diversion("\($0.destination)", by: $0.interface, of: "\(network)", "ip -6") }
+        return Route6.diversions(of: network, on: index, in: routes).map {
+            diversion("\($0.destination)", by: $0.interface, of: "\(network)", "ip -6")
+        }
     }
 
     private func misplaced(_ link: LinkState, _ name: String) -> Finding? {

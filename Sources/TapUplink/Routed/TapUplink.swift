@@ -177,8 +177,13 @@ package final class TapUplink: Uplink {
         details.interface = tap
         details.hostChanges = changes?.log.changes.map(\.line) ?? []
         if options.mode == .shared, let routes = try? NetworkInterfaces.routes() {
-            if network?.six != nil { details.way6 = .kernel }
-            details.egressInterfaces = EgressInterfaces.leading(routes, except: tap).map(\.name)
+            var names = EgressInterfaces.leading(routes, except: tap).map(\.name)
+            if let six = network?.six {
+                details.way6 = .kernel
+                let routes6 = six.way == .userNAT ? [] : (try? NetworkInterfaces.routes6()) ?? []
+                names += EgressInterfaces.leading6(routes6, except: tap).map(\.name).filter { !names.contains($0) }
+            }
+            details.egressInterfaces = names
         }
         return details
     }

@@ -15,11 +15,15 @@ package struct DHCPv6Message: Equatable, Sendable {
         package static let serverIdentifier: UInt16 = 2
         /// An identity association for addresses.
         package static let association: UInt16 = 3
+        /// An identity association for temporary addresses.
+        package static let temporaryAssociation: UInt16 = 4
         package static let address: UInt16 = 5
         package static let status: UInt16 = 13
         package static let rapidCommit: UInt16 = 14
         package static let nameServers: UInt16 = 23
         package static let searchDomains: UInt16 = 24
+        /// An identity association for prefixes that a router requests.
+        package static let prefixAssociation: UInt16 = 25
         package static let refreshTime: UInt16 = 32
     }
 
@@ -29,6 +33,7 @@ package struct DHCPv6Message: Equatable, Sendable {
         case noAddresses = 2
         case noBinding = 3
         case notOnLink = 4
+        case noPrefixes = 6
     }
 
     /// An option: its code, and its contents.
@@ -101,6 +106,23 @@ extension DHCPv6Message.Option {
     /// A status (section 21.13).
     package init(_ status: DHCPv6Message.Status) {
         self.init(DHCPv6Message.Code.status, [0, UInt8(truncatingIfNeeded: status.rawValue)])
+    }
+
+    /// What a server without temporary addresses and prefixes answers to an association for them (RFC 8415 sections
+    /// 18.3.9 and 18.3.10); nil if `option` is none.
+    package init?(refusing option: DHCPv6Message.Option) {
+        // The number of the association, and for prefixes two times (sections 21.5 and 21.21).
+        let length: Int, status: DHCPv6Message.Status
+        switch option.code {
+        case DHCPv6Message.Code.temporaryAssociation: (length, status) = (4, .noAddresses)
+        case DHCPv6Message.Code.prefixAssociation: (length, status) = (12, .noPrefixes)
+        default: return nil
+        }
+        guard option.contents.count >= length else { return nil }
+        var writer = ByteWriter(capacity: 24)
+        writer.put(Array(option.contents[..<4]) + [UInt8](repeating: 0, count: length - 4))
+        DHCPv6Message.Option(status).emit(into: &writer)
+        self.init(option.code, writer.bytes)
     }
 
     /// Appends the option.

@@ -85,6 +85,23 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        /// As between a router's advertisement and the answer of DHCPv6.
+        @Test(arguments: IPv6Way.possible) func routeWithoutAddressIsNoWayOut(way: IPv6Way) throws {
+            let fixture = try way.fixture {
+                try $0.host.ip("-6", "addr", "flush", "dev", "wan", "scope", "global")
+                try $0.host.ip("-6", "route", "replace", "default", "via", "fe80::1", "dev", "wan")
+            }
+            let guest = try fixture.guest()
+            _ = try guest.address6()
+            #expect(try guest.namespace.run("ip", "-6", "route", "show", "default").isEmpty)
+            try fixture.network.host.ip("-6", "addr", "add", "\(IPv6Fixture.host)/64", "dev", "wan", "nodad")
+            try guest.waitForRouter()
+            #expect(try guest.namespace.pings(IPv6Fixture.outside))
+            try fixture.network.host.ip("-6", "addr", "del", "\(IPv6Fixture.host)/64", "dev", "wan")
+            try guest.waitForRouter(false)
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test(arguments: IPv6Way.possible) func guestUsesTemporaryAddresses(way: IPv6Way) throws {
             let fixture = try way.fixture(), guest = try fixture.guest(), interface = PlugGuest.interface
             let web = try fixture.network.internet.startWeb("six", folder: fixture.network.folder, address: "[::]:80")
