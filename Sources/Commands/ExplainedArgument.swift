@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import Daemon
+import NetworkModel
 import Switching
 import VDESwitch
 import Wire
@@ -84,10 +85,17 @@ extension Endpoint6Argument: ExplainedArgument {
 
 extension IPv6Argument: ExplainedArgument {
     static func refusal(of text: String) -> String {
-        """
-        it is not a prefix of 64 bits that guests can have; write auto, kernel, off, or a unique local or global \
-        prefix, such as fd12:3456:789a:1::/64
-        """
+        let advice = "write auto, kernel, off, or a unique local or global prefix, such as fd12:3456:789a:1::/64"
+        let lower = text.lowercased()
+        if IPv6Choice(lower) != nil { return "write it in small letters: \(lower)" }
+        let parts = text.split(separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
+        guard parts.count == 2, let address = IPv6Address(parts[0]), let length = Int(parts[1]), length <= 128 else {
+            return "it is no prefix; \(advice)"
+        }
+        let network = IPv6Network(containing: address, prefixLength: 64)
+        guard IPv6Choice("\(network)") != nil else { return "guests cannot have such addresses; \(advice)" }
+        guard length == 64 else { return "guests need a prefix of 64 bits; write \(network)" }
+        return "it is an address of \(network); write that"
     }
 }
 

@@ -354,7 +354,7 @@ extension OptionRules {
             because: "only with the uplinks tap and user vde_vmnet gives guests IPv6; vmnet has --vmnet-nat66-prefix"),
         OptionRule(
             .dhcpHost6, condition: .uplinks([.tap, .user]),
-            because: "vmnet.framework itself gives guests IPv6 addresses"),
+            because: "only with the uplinks tap and user vde_vmnet gives guests IPv6 addresses"),
         OptionRule(
             .ipv6Kernel, condition: .uplinks([.tap]),
             because: "only for a TAP does the kernel forward guests' packets"),
@@ -363,7 +363,7 @@ extension OptionRules {
             because: "only with the uplinks tap and user vde_vmnet decides which router guests get"),
         OptionRule(
             .publish6, condition: .uplinks([.tap, .user]),
-            because: "vmnet.framework itself gives guests IPv6 addresses, which vde_vmnet does not know"),
+            because: "only with the uplinks tap and user vde_vmnet gives guests IPv6 addresses, to which ports lead"),
         OptionRule(
             .publishHardware, .publishName, condition: .uplinks([.tap, .user]),
             because: "vmnet's rules cannot follow a lease; give an address, and fix it with --dhcp-host"),

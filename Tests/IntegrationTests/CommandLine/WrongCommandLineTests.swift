@@ -66,7 +66,11 @@ extension IntegrationTests {
             --host-dns ::1 DIR/v % 64 there is no port behind the address | as in [::1]:5300
             --host-dns 192.0.2.1:53 DIR/v % 64 192.0.2.1 is not on the loopback interface | as in 127.0.0.1:5300
             --host-dns on DIR/v % 64 it is not an address of this host and a port | or auto, or off
-            --ipv6 fd00::/48 DIR/v % 64 it is not a prefix of 64 bits | such as fd12:3456:789a:1::/64
+            --ipv6 fd00::/48 DIR/v % 64 guests need a prefix of 64 bits; write fd00::/64
+            --ipv6 Auto DIR/v % 64 write it in small letters: auto
+            --ipv6 fd00::1/64 DIR/v % 64 it is an address of fd00::/64; write that
+            --ipv6 fe80::/64 DIR/v % 64 guests cannot have such addresses | such as fd12:3456:789a:1::/64
+            --ipv6 on DIR/v % 64 it is no prefix | write auto, kernel, off
             --allow-server eth0 --switch DIR/v % 64 it is not a port of a switch nor a hardware address; write
             --trunk one --switch DIR/v % 64 it is not a number; write digits only
             --idle-exit 1.5 --switch DIR/v % 64 it is no whole number, or too large; write digits only
