@@ -62,7 +62,7 @@ struct GuestReports {
 
     static func message(_ hardware: MACAddress, _ location: Location, _ offence: GuestOffence) -> String {
         """
-        \(hardware) at \(location.name) \(violation(offence)), which is \
+        a guest that sends as \(hardware) at \(location.name) \(violation(offence)), which is \
         \(location.number.map { own(offence, hardware, $0) } ?? joined)
         """
     }

@@ -64,6 +64,7 @@ final class TapWithNAT: Uplink {
         details.way6 = nat.way6
         details.counters += nat.counters
         details.drops += nat.drops
+        details.egressInterfaces += nat.egressInterfaces.filter { !details.egressInterfaces.contains($0) }
         return details
     }
 

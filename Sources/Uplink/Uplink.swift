@@ -69,8 +69,8 @@ package protocol Uplink: AnyObject {
     func publish(_ published: [PublishedPort])
     /// The TCP connections and UDP flows of guests with the outside, `limit` at most; nil if the kernel has them.
     func flows(limit: Int) -> [UplinkDetails.Flow]?
-    /// TCP connections and UDP flows of guests with the outside, `limit` at most; nil if the kernel has them.
-    /// the host's firewall. A failure changes nothing.
+    /// Has refused frames noted for `takeRefusals`, or no longer: on a TAP, by a rule of the host's firewall. A failure
+    /// changes nothing.
     func change(notesRefusals: Bool) throws(ChangeRefusal)
     /// The refused frames since the last call, as far as the uplink sees them, and the number of those that had no
     /// room.

@@ -39,7 +39,7 @@ import Wire
         #expect(
             all
                 == [(1, 1), (2, 1), (3, 2)].map {
-                    KnownSource(address: address($0.0), hardware: station($0.1).hardware)
+                    KnownSource(address: address($0.0), station: station($0.1))
                 })
     }
 

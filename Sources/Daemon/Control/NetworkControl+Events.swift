@@ -84,12 +84,16 @@ extension NetworkControl {
     /// Has refusals noted while a client has subscribed to them. On a TAP, that replaces rules of the firewall.
     private func setRefusals(_ isOn: Bool) {
         guard isOn != eventState.hasRefusals else { return }
+        eventState.hasRefusals = isOn
         do throws(ChangeRefusal) {
-            eventState.hasRefusals = isOn
             try daemon.setRefusalEvents(isOn)
         } catch {
-            guard error.cause != .unsupported else { return }
-            daemon.logger.warning("events have no refused packets: \(error)")
+            // The end is tried again, the beginning by the next client.
+            if !isOn { eventState.hasRefusals = true }
+            guard error.cause != .unsupported, !hasReportedLackOfRefusals else { return }
+            hasReportedLackOfRefusals = true
+            let result = isOn ? "events have no refused packets" : "refused packets are still noted for events"
+            daemon.logger.warning("\(result): \(error)")
         }
     }
 

@@ -270,7 +270,11 @@ extension NetworkControl {
         .object([
             ("mac", .string(known.address.description)), ("address", .optional(assigned?.address.description)),
             ("name", .optional(assigned?.name?.description)),
-            ("addresses6", .array((sources[known.address] ?? []).map { .string($0.description) })),
+            (
+                "addresses6",
+                .array(
+                    (sources[Station(port: known.port, hardware: known.address)] ?? []).map { .string($0.description) })
+            ),
             ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0)) } ?? .null),
             ("moves", .integer(Int(known.moves))),
             ("moved_from", known.previousPort.map { .integer(shownNumber(of: $0)) } ?? .null),

@@ -41,11 +41,13 @@ final class NetworkControl {
     let started = BootClock.now
     private var addresses: [KnownAddress] = []
     /// The IPv6 addresses of guests, as old as `addresses`.
-    private(set) var sources: [MACAddress: [IPv6Address]] = [:]
+    private(set) var sources: [Station: [IPv6Address]] = [:]
     private var addressesRead = Instant.distantPast
     /// The configuration of the start: an owner may return to what it has granted.
     let start: Configuration
     var eventState = EventState()
+    /// The log has a warning that events lack refused packets.
+    var hasReportedLackOfRefusals = false
 
     /// Makes the socket.
     init(_ daemon: Daemon) throws(ExitError) {
@@ -134,7 +136,7 @@ final class NetworkControl {
         if now - addressesRead > NetworkControl.addressAge, let read = daemon.control.addresses() {
             addresses = read
             addressesRead = now
-            sources = Dictionary(grouping: daemon.control.sources() ?? [], by: \.hardware).mapValues {
+            sources = Dictionary(grouping: daemon.control.sources() ?? [], by: \.station).mapValues {
                 $0.map(\.address)
             }
         }

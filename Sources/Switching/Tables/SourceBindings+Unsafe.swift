@@ -2,20 +2,6 @@
 import Platform
 import Wire
 
-/// A guest: its port and its hardware address.
-struct Station: Equatable, BitwiseCopyable, Sendable {
-    let port: PortNumber
-    let hardware: MACAddress
-}
-
-/// An IPv6 address that a guest has used.
-package struct KnownSource: Equatable, Sendable {
-    /// The address.
-    package let address: IPv6Address
-    /// The guest's hardware address.
-    package let hardware: MACAddress
-}
-
 /// Which guest uses an IPv6 address: first come, first served (FCFS SAVI, RFC 6620).
 ///
 /// The first guest that uses an address holds it, until its port is detached, until it has used so many others that the
@@ -187,12 +173,12 @@ struct SourceBindings: ~Copyable {
     func all() -> [KnownSource] {
         var found: [KnownSource] = []
         for port in 0..<ports where found.count < SourceBindings.shown {
-            let share = unsafe shares[port]
-            for number in Int(share.first)..<Int(share.first) + min(Int(share.count), SourceBindings.shownOfPort) {
+            let share = unsafe shares[port], end = found.count + SourceBindings.shownOfPort
+            for number in Int(share.first)..<Int(share.first) + Int(share.count) where found.count < end {
                 let binding = unsafe bindings[number]
                 // Those of groups stand for IPv4 addresses.
                 if binding.address.isMulticast { continue }
-                found.append(KnownSource(address: binding.address, hardware: binding.station.hardware))
+                found.append(KnownSource(address: binding.address, station: binding.station))
             }
         }
         return found

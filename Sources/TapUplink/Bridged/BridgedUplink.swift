@@ -122,8 +122,8 @@ extension UplinkContext {
                 ExitError(
                     .unavailable,
                     """
-                    another program has removed \(device), the uplink of the guests; start vde_vmnet again, and find \
-                    that program (ip monitor link)
+                    \(device), the uplink of the guests, is gone: another program has removed, renamed or moved it, or \
+                    it was unplugged; start vde_vmnet again when it is back
                     """))
         }
         let reason = SystemError(code: code, "use").reason

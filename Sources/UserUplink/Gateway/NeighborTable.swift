@@ -178,8 +178,12 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
 
     /// Removes the address without a lease that a hardware address has used longest ago, unless that was just now.
     private mutating func removeLeastRecentlyUsed(of hardware: MACAddress, _ second: UInt32) {
-        let oldest = held[hardware]?.map { ($0, neighbors[$0]!.lastSeen) }.min { $0.1 < $1.1 }
-        if let (address, lastSeen) = oldest, lastSeen + Self.replaceableAfter <= second { remove(address) }
+        var oldest: (address: Address, lastSeen: UInt32)?
+        for address in held[hardware] ?? [] {
+            let lastSeen = neighbors[address]!.lastSeen
+            if lastSeen < oldest?.lastSeen ?? .max { oldest = (address, lastSeen) }
+        }
+        if let oldest, oldest.lastSeen + Self.replaceableAfter <= second { remove(oldest.address) }
     }
 
     /// Removes stale addresses, once a second at most.

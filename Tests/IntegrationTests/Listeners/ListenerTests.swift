@@ -133,7 +133,7 @@ extension IntegrationTests {
             #expect(
                 runner.output.contains("sh (process ")
                     && runner.output.contains("did not exit within 5 s after SIGTERM; sending SIGKILL"))
-            #expect(runner.output.contains("another program has removed vmnet0"))
+            #expect(runner.output.contains("vmnet0, the uplink of the guests, is gone: "))
         }
 
         /// The network ends at its console; the exit status is the program's.
