@@ -49,7 +49,8 @@ check-places:
 # README and what it and docs/ lead to, so that the links of the installed documents lead somewhere.
 DOCUMENTS = README.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md docs examples
 # Their files, one a line. Not those that an editor left between them, where Git lists the files.
-LIST_DOCUMENTS = { git ls-files -- $(DOCUMENTS) 2>/dev/null | grep . || find $(DOCUMENTS) -type f; }
+LIST_DOCUMENTS = { git ls-files -- $(DOCUMENTS) 2>/dev/null | grep . || find $(DOCUMENTS) -type f; } | \
+  while read -r file; do [ ! -f "$$file" ] || echo "$$file"; done
 
 # Manual pages and completions, from what the program itself prints about its options.
 PROGRAM ?= $(BIN)/vde_vmnet
@@ -71,7 +72,8 @@ CHECK_NO_DIRECTORY = [ ! -d $(1) ] || { echo "make: $(1) is a directory, where t
 
 # Installs the template $(1) as $(2). A link in its place is replaced, not followed: that of a masked unit leads to
 # /dev/null.
-INSTALL_TEMPLATE = sed 's|@PREFIX@|$(PREFIX)|g' '$(1)' | install -T -m 644 /dev/stdin '$(2)'
+INSTALL_TEMPLATE = work=$$(mktemp) && { sed 's|@PREFIX@|$(PREFIX)|g' '$(1)' >"$$work" && \
+  install -T -m 644 "$$work" '$(2)'; status=$$?; rm -f "$$work"; exit $$status; }
 
 # Installs what `make` has built: typed with sudo, this must not build as root. The program is put in place in one step,
 # so that a full disk does not damage the one that is there.
