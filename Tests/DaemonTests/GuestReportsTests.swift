@@ -54,9 +54,11 @@ import Wire
         for offence in GuestOffence.allCases {
             let own = GuestReports.message(guest, here, offence), joined = GuestReports.message(guest, there, offence)
             #expect(
-                own.hasPrefix("\(guest) at port 3 (qemu) ") && own.contains("dropped")
+                own.hasPrefix("a guest that sends as \(guest) at port 3 (qemu) ") && own.contains("dropped")
                     && own.contains("--allow-server 3 or --allow-server \(guest)") == offence.isServing)
-            #expect(joined.hasPrefix("\(guest) at /tmp/vde ") && joined.contains("kept from this host"))
+            #expect(
+                joined.hasPrefix("a guest that sends as \(guest) at /tmp/vde ")
+                    && joined.contains("kept from this host"))
         }
         #expect(GuestReports.message(guest, here, .dhcp).contains("--dhcp off"))
     }

@@ -4,8 +4,8 @@
 /// and is lowered then; it never rises. `swift run source_rules --all RULE FOLDER` prints the places.
 package enum Allowance {
     static let counts: [Rule: [String: Int]] = [
-        // The seed of each interface identifier, which must not change; the reason of a rule in OptionRules.
-        .words: ["Sources/Daemon": 1, "Sources/Commands": 1]
+        // The seed of each interface identifier, which must not change.
+        .words: ["Sources/Daemon": 1]
     ]
 
     /// The folder that an offence is counted for, such as `Sources/Wire`.
