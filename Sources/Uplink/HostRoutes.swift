@@ -31,7 +31,8 @@ package enum HostRoutes {
     }
 
     private static func leadsOutside(_ interface: UInt32) -> Bool {
-        NetworkInterfaces.name(of: interface) != "lo" && NetworkInterfaces.link(interface)?.group != LinkGroup.taps
+        NetworkInterfaces.name(of: interface) != OperatingSystem.loopbackInterface
+            && NetworkInterfaces.link(interface)?.group != LinkGroup.taps
     }
 
     /// The same for an outbound path that the user has chosen; nil for none.
@@ -60,12 +61,8 @@ package enum HostRoutes {
                 $0.destination.prefixLength <= 1 && !$0.isLocal
             }
             let six = ((try? NetworkInterfaces.routes6()) ?? []).filter { $0.destination.prefixLength <= 1 }
-            return Set(four.map(\.interface) + six.map(\.interface)).sorted().compactMap { index in
-                guard let name = NetworkInterfaces.name(of: index), name != OperatingSystem.loopbackInterface,
-                    NetworkInterfaces.link(index)?.group != LinkGroup.taps
-                else { return nil }
-                return name
-            }
+            return Set(four.map(\.interface) + six.map(\.interface)).sorted().filter(leadsOutside)
+                .compactMap(NetworkInterfaces.name)
         }
     }
 
