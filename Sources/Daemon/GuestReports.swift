@@ -101,7 +101,7 @@ struct GuestReports {
         case .address:
             """
             dropped: it belongs to the guest that used it first, until that guest's port is gone or it has sent \
-            nothing for \(GuestRules.addressAnswerTimeout) seconds
+            nothing for \(GuestRules.addressAnswerTimeout.seconds) seconds
             """
         case .neighbor: "dropped: frames for that address would reach another guest"
         case .tooManyAddresses:

@@ -34,7 +34,7 @@ package struct RouterAdvertiser: Sendable {
     private var lastMulticast = Instant.distantPast
     private var remainingInitial = RouterAdvertiser.initialCount
     /// The second to which `solicited` belongs.
-    private var second: UInt32 = 0
+    private var second = CoarseInstant.distantPast
     private var solicited = 0
 
     /// - Parameter address: of the link, from which the advertisements are sent.
@@ -63,7 +63,7 @@ package struct RouterAdvertiser: Sendable {
     /// - Parameter source: the sender; without an address, all guests get the advertisement.
     /// - Returns: the frame to send now; nil if `nextDeadline` is when it is sent.
     package mutating func solicit(from source: Destination, now: Instant) -> [UInt8]? {
-        if second != now.seconds32 { (second, solicited) = (now.seconds32, 0) }
+        if second != now.coarse { (second, solicited) = (now.coarse, 0) }
         guard source.0 != .unspecified, solicited < RouterAdvertiser.solicitedLimit else {
             nextDeadline = min(nextDeadline, earliest(now))
             return nil

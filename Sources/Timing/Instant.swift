@@ -13,13 +13,17 @@ package struct Instant: Comparable, Hashable, BitwiseCopyable, Sendable {
     @inlinable
     package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
 
+    /// The start of a second.
+    @inlinable
+    package init(_ second: CoarseInstant) { nanoseconds = Int64(second.seconds) * 1_000_000_000 }
+
     /// The clock's start, before everything that it has measured.
     @inlinable package static var distantPast: Instant { Instant(nanoseconds: 0) }
     /// A deadline that does not come.
     @inlinable package static var distantFuture: Instant { Instant(nanoseconds: .max) }
 
-    /// Whole seconds since the clock's start, for tables that store many of them; wraps after 136 years.
-    @inlinable package var seconds32: UInt32 { UInt32(truncatingIfNeeded: nanoseconds / 1_000_000_000) }
+    /// The whole second, for tables with many entries.
+    @inlinable package var coarse: CoarseInstant { CoarseInstant(self) }
 
     @inlinable
     package static func < (one: Instant, other: Instant) -> Bool { one.nanoseconds < other.nanoseconds }

@@ -11,7 +11,7 @@ package struct FlowTable: Sendable {
         var key: FlowKey
         /// The guest that is charged for it.
         let owner: GuestOwner
-        var lastSeen: UInt32
+        var lastSeen: CoarseInstant
         // Indices of the owner's next older and next younger flow; -1 for none.
         var older = -1
         var younger = -1
@@ -56,20 +56,20 @@ package struct FlowTable: Sendable {
     func contains(_ key: FlowKey) -> Bool { indices[key] != nil }
 
     /// The second in which the flow at `index` was used last.
-    func lastSeen(_ index: Int) -> UInt32 { flows[index].lastSeen }
+    func lastSeen(_ index: Int) -> CoarseInstant { flows[index].lastSeen }
 
     /// The index of the flow that makes room for another one; nil if there is none.
     var victim: Int? { queues.values.max { $0.count < $1.count }?.oldest }
 
-    /// Returns the index of a flow that was used within `seconds`; nil if there is none.
-    func findFresh(_ key: FlowKey, within seconds: UInt32, now: Instant) -> Int? {
-        guard let index = indices[key], now.seconds32 &- flows[index].lastSeen <= seconds else { return nil }
+    /// Returns the index of a flow that was used within `period`; nil if there is none.
+    func findFresh(_ key: FlowKey, within period: TimeAmount, now: Instant) -> Int? {
+        guard let index = indices[key], now.coarse - flows[index].lastSeen <= period else { return nil }
         return index
     }
 
     /// Records that the flow at `index` was used.
     package mutating func markActive(_ index: Int, now: Instant) {
-        let second = now.seconds32
+        let second = now.coarse
         guard flows[index].lastSeen != second else { return }
         flows[index].lastSeen = second
         unlink(index)
@@ -87,7 +87,7 @@ package struct FlowTable: Sendable {
             remove(flows[victim].key)
             evicted = true
         }
-        let flow = Flow(key: key, owner: owner ?? .address(key.guest), lastSeen: now.seconds32)
+        let flow = Flow(key: key, owner: owner ?? .address(key.guest), lastSeen: now.coarse)
         let index: Int
         if let reused = free.popLast() {
             index = reused

@@ -169,7 +169,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
     /// - Returns: when the next poll is due if nothing happens before.
     package func poll(isReadable: Bool) -> Instant {
         guard pollLock.lock(for: inbox) else { return .distantFuture }
-        let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
+        let start = BootClock.now, isNewSecond = start.coarse != now.coarse
         now = start
         relay.beginPoll(now: now)
         datagrams.beginPoll(now: now)
@@ -188,7 +188,7 @@ package final class UserNAT: PolledDevice, @unchecked Sendable {
         flush()
         var deadline = inbox.hasFrames ? now : min(relay.nextDeadline(), datagrams.nextDeadline)
         if gateway.needsTick {
-            deadline = min(deadline, Instant(nanoseconds: (Int64(now.seconds32) + 1) * 1_000_000_000))
+            deadline = min(deadline, Instant(now.coarse + .seconds(1)))
         }
         // Memory that is not needed goes back, and the numbers for the control thread are of the last poll.
         if relay.memoryUsed > 0 { deadline = min(deadline, now + UserNAT.trimInterval) }

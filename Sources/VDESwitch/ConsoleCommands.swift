@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Switching
+import Timing
 import Wire
 
 // The commands, in the order in which `help` lists them. Formats of the lines are vde_switch's, since scripts read
@@ -246,7 +247,7 @@ extension ManagementConsole {
             return
                 "Hash: \(TextFormat.zeros(entry.bucket, 4)) Addr: \(entry.address) "
                 + "VLAN \(TextFormat.zeros(Int(entry.vlan), 4)) "
-                + "to port: \(TextFormat.zeros(number, 3))  age \(entry.age ?? 0) secs"
+                + "to port: \(TextFormat.zeros(number, 3))  age \(entry.age?.seconds ?? 0) secs"
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 import Switching
+import Timing
 import Wire
 
 // Theory of operation: the control plane of a VDE switch.
@@ -258,7 +259,7 @@ package final class VirtualSwitch {
     /// Sets `ageing`.
     package func setAgeing(_ seconds: Int) {
         ageing = seconds
-        control.setAgeing(UInt32(seconds))
+        control.setAgeing(.seconds(Int64(seconds)))
     }
 
     /// Creates a port for clients that request its number; 0: with the first free number.

@@ -2,21 +2,22 @@
 import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 /// The table behind a reference, which expectations can capture.
 private final class Table {
     private var table = AddressTable(ports: 8)
 
-    func lookup(_ key: AddressTable.Key, now: UInt32) -> PortNumber? { table.lookup(key, now: now) }
+    func lookup(_ key: AddressTable.Key, now: CoarseInstant) -> PortNumber? { table.lookup(key, now: now) }
     @discardableResult
-    func learn(_ key: AddressTable.Key, at port: PortNumber, now: UInt32) -> AddressTable.Learning {
+    func learn(_ key: AddressTable.Key, at port: PortNumber, now: CoarseInstant) -> AddressTable.Learning {
         table.learn(key, at: port, now: now)
     }
     func addStatic(_ key: AddressTable.Key, at port: PortNumber) { table.addStatic(key, at: port) }
     func forget(_ port: PortNumber) { table.forget(port) }
     func count(at port: PortNumber) -> Int { table.count(at: port) }
-    func moves(now: UInt32) -> [UInt64: [Int]] {
+    func moves(now: CoarseInstant) -> [UInt64: [Int]] {
         Dictionary(
             uniqueKeysWithValues: table.all(now: now).map {
                 ($0.address.value & 0xffff, [Int($0.moves), $0.previousPort.map(Int.init) ?? -1])
@@ -52,7 +53,7 @@ private final class Table {
         let table = Table()
         table.learn(key(1), at: 3, now: 10)
         #expect(table.moves(now: 10) == [1: [0, -1]])
-        for (now, port) in [(11, 4), (60, 3), (120, 4)] as [(UInt32, PortNumber)] {
+        for (now, port) in [(11, 4), (60, 3), (120, 4)] as [(CoarseInstant, PortNumber)] {
             table.learn(key(1), at: port, now: now)
         }
         #expect(table.moves(now: 180) == [1: [3, 3]])
@@ -66,7 +67,9 @@ private final class Table {
     @Test func movesOfManyAddressesAreBounded() {
         let table = Table()
         for port in [1, 2] as [PortNumber] {
-            for number in 0..<200 { table.learn(key(UInt64(number)), at: port, now: UInt32(port) + UInt32(number) / 8) }
+            for number in 0..<200 {
+                table.learn(key(UInt64(number)), at: port, now: CoarseInstant(seconds: UInt32(Int(port) + number / 8)))
+            }
         }
         // The latest are known.
         let moved = table.moves(now: 30).filter { $0.value[0] > 0 }

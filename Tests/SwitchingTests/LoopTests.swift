@@ -208,7 +208,7 @@ import Wire
     @Test func addressIsForgottenAfterItsAgeingTime() throws {
         let harness = try ForwarderHarness()
         let a = try harness.attach(), b = try harness.attach(), c = try harness.attach()
-        harness.control.setAgeing(1)
+        harness.control.setAgeing(.seconds(1))
         harness.settle()
         try b.send(frame(to: .broadcast, from: mac(2)))
         harness.settle()

@@ -163,7 +163,7 @@ import Wire
             bindings.bind(
                 IPv4Address(0x0b00_0000 + number),
                 LeaseBindings.Holder(hardware: mac(1), until: .distantPast + .seconds(Int64(number))),
-                now: number - 1)
+                now: CoarseInstant(seconds: number - 1))
         }
         #expect(bindings.holder(of: IPv4Address(0x0b00_0000 + 100_000))?.hardware == mac(1))
     }
@@ -172,13 +172,14 @@ import Wire
         var addresses = GatewayAddresses()
         addresses.reset(to: [Forged.gateway6])
         for number in 0..<100 as Range<UInt64> {
-            addresses.record(IPv6Address(0xfd00 << 48, number), now: UInt32(number))
+            addresses.record(IPv6Address(0xfd00 << 48, number), now: CoarseInstant(seconds: UInt32(number)))
         }
         #expect(addresses.count == GatewayAddresses.capacity && addresses.contains(Forged.gateway6, now: 100_000))
         #expect(
             addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 100)
                 && !addresses.contains(IPv6Address(0xfd00 << 48, 1), now: 100))
-        let isOver = !addresses.contains(IPv6Address(0xfd00 << 48, 99), now: 99 + GatewayAddresses.lifetime)
+        let end = CoarseInstant(seconds: 99) + GatewayAddresses.lifetime
+        let isOver = !addresses.contains(IPv6Address(0xfd00 << 48, 99), now: end)
         #expect(isOver)
     }
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
-@testable import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
+@testable import Switching
 
 @Suite struct SourceBindingsTests {
     private func address(_ number: UInt64) -> IPv6Address { IPv6Address(0xfd00 << 48, number) }
@@ -17,12 +18,12 @@ import Wire
         return bindings
     }
 
-    /// Claims an address once a second until it is had or time is up. Returns the seconds that it took.
+    /// Claims an address once a second until it is had or time is up. Returns how long it took.
     private func contest(
-        _ bindings: inout SourceBindings, _ address: IPv6Address, by station: Station, from start: UInt32,
-        limit: UInt32 = 200, every pause: UInt32 = 1
-    ) -> UInt32? {
-        for now in stride(from: start, to: start + limit, by: Int(pause))
+        _ bindings: inout SourceBindings, _ address: IPv6Address, by station: Station, from start: CoarseInstant,
+        limit: TimeAmount = .seconds(200), every pause: Int = 1
+    ) -> TimeAmount? {
+        for now in stride(from: start, to: start + limit, by: pause)
         where bindings.claim(address, by: station, now: now) == nil { return now - start }
         return nil
     }
@@ -69,14 +70,14 @@ import Wire
     @Test func holderThatAnswersKeepsItsAddress() {
         var bindings = made(4)
         _ = bindings.claim(address(1), by: station(1), now: 10)
-        for now in 11..<10_000 as Range<UInt32> {
+        for now in 11..<10_000 as Range<CoarseInstant> {
             let refusal = bindings.claim(address(1), by: station(2), now: now)
             #expect(refusal != nil, "\(now)")
             if refusal?.solicitation != nil { #expect(bindings.claim(address(1), by: station(1), now: now) == nil) }
         }
         // Idle for days, too: only unanswered questions count, however long ago the first was.
         #expect(bindings.claim(address(1), by: station(2), now: 500_000)?.solicitation != nil)
-        for now in stride(from: 600_000, to: 1_200_000, by: 100_000) as StrideTo<UInt32> {
+        for now in stride(from: 600_000, to: 1_200_000, by: 100_000) as StrideTo<CoarseInstant> {
             #expect(bindings.claim(address(1), by: station(2), now: now)?.solicitation != nil)
         }
         // The clock goes on while the host sleeps.
@@ -84,21 +85,23 @@ import Wire
     }
 
     @Test func silentHolderLosesItsAddressWithinAMinute() throws {
-        for pause in [1, 2, 3, 5, 10] as [UInt32] {
+        for pause in [1, 2, 3, 5, 10] {
             var bindings = made(4)
             _ = bindings.claim(address(1), by: station(1), now: 10)
             let took = try #require(contest(&bindings, address(1), by: station(2), from: 1000, every: pause))
-            #expect((SourceBindings.answerTimeout...60).contains(took), "\(pause): \(took)")
+            #expect((SourceBindings.answerTimeout ... .minutes(1)).contains(took), "\(pause): \(took)")
             #expect(bindings.count(at: 1) == 0 && bindings.count(at: 2) == 1)
             // The other way round it takes as long.
             #expect(
-                contest(&bindings, address(1), by: station(1), from: 1000 + took, limit: SourceBindings.answerTimeout)
+                contest(
+                    &bindings, address(1), by: station(1), from: CoarseInstant(seconds: 1000) + took,
+                    limit: SourceBindings.answerTimeout)
                     == nil)
         }
         // A claim for which none could be sent does not count.
         var bindings = made(4)
         _ = bindings.claim(address(1), by: station(1), now: 10)
-        for now in 11..<1000 as Range<UInt32> {
+        for now in 11..<1000 as Range<CoarseInstant> {
             #expect(bindings.claim(address(1), by: station(2), maySolicit: false, now: now) != nil)
         }
     }
@@ -124,8 +127,10 @@ import Wire
         #expect(bindings.claim(address(1), by: station(1, 12), now: 1)?.solicitation?.holder == station(1, 11))
         for number in 0..<2000 as Range<UInt64> {
             #expect(
-                bindings.claim(address(100 + number), by: station(1, 100 + number / 16), now: 9 + UInt32(number)) == nil
-            )
+                bindings.claim(
+                    address(100 + number), by: station(1, 100 + number / 16),
+                    now: CoarseInstant(seconds: 9 + UInt32(number)))
+                    == nil)
         }
         #expect(bindings.count(at: 1) == SourceBindings.sharedShare)
     }
@@ -133,7 +138,7 @@ import Wire
     /// Each guest behind a trunk has a guest's share, and all together do not fill the host's table either.
     @Test func guestsBehindATrunkCannotRotateThroughAddresses() {
         var bindings = made(4, shared: [1])
-        func claims(_ numbers: Range<UInt64>, by hardware: (UInt64) -> UInt64, now: UInt32) -> Int {
+        func claims(_ numbers: Range<UInt64>, by hardware: (UInt64) -> UInt64, now: CoarseInstant) -> Int {
             numbers.count { bindings.claim(address($0), by: station(1, hardware($0)), now: now) == nil }
         }
         let share = SourceBindings.guestShare, all = SourceBindings.sharedShare
@@ -144,8 +149,11 @@ import Wire
         // With a forged hardware address for each.
         let rest = all - share, fresh = Int(SourceBindings.freshReplacements)
         #expect(claims(10_000..<20_000, by: { $0 }, now: 120) == all + fresh)
-        for second in 1...4 as ClosedRange<UInt32> {
-            #expect(claims(20_000..<30_000, by: { 20_000 * UInt64(second) + $0 }, now: 120 + second) == fresh)
+        for second in 1...4 {
+            #expect(
+                claims(
+                    20_000..<30_000, by: { 20_000 * UInt64(second) + $0 },
+                    now: CoarseInstant(seconds: 120).advanced(by: second)) == fresh)
         }
         #expect(bindings.count(at: 1) == all && all + 5 * fresh < 1024 && rest > 0)
     }
@@ -153,7 +161,7 @@ import Wire
     /// They count beside IPv6 addresses, and are no guest's alone.
     @Test func unleasedIPv4AddressesCount() {
         var bindings = made(4, shared: [3])
-        func claims(_ port: PortNumber, _ numbers: Range<UInt32>, hardware: UInt64? = nil, now: UInt32) -> Int {
+        func claims(_ port: PortNumber, _ numbers: Range<UInt32>, hardware: UInt64? = nil, now: CoarseInstant) -> Int {
             numbers.count {
                 bindings.claim(IPv4Address(0x0a00_0000 + $0), by: station(port, hardware), now: now)
             }
@@ -174,7 +182,8 @@ import Wire
             for port in 1...70 as ClosedRange<PortNumber> {
                 for number in 0..<600 as Range<UInt64> {
                     let guest = station(port, UInt64(port) << 16 | number / 16)
-                    _ = bindings.claim(address(UInt64(port) << 16 | number), by: guest, now: UInt32(round))
+                    _ = bindings.claim(
+                        address(UInt64(port) << 16 | number), by: guest, now: CoarseInstant(seconds: UInt32(round)))
                 }
                 #expect(
                     bindings.count(at: port) == (port <= 64 ? SourceBindings.sharedShare : SourceBindings.guestShare))
@@ -186,7 +195,7 @@ import Wire
     @Test func fullShareReplacesItsOldestBinding() {
         var bindings = made(4)
         for number in 0..<32 as Range<UInt64> {
-            _ = bindings.claim(address(number), by: station(1), now: 100 + UInt32(number))
+            _ = bindings.claim(address(number), by: station(1), now: CoarseInstant(seconds: 100 + UInt32(number)))
         }
         _ = bindings.claim(address(0), by: station(1), now: 200)
         _ = bindings.claim(address(99), by: station(1), now: 201)
@@ -199,7 +208,7 @@ import Wire
     /// The host learns each address, and drops none within five seconds.
     @Test func guestCannotRotateThroughAddresses() {
         var bindings = made(4)
-        func claims(_ numbers: Range<UInt64>, now: UInt32) -> Int {
+        func claims(_ numbers: Range<UInt64>, now: CoarseInstant) -> Int {
             numbers.count { bindings.claim(address($0), by: station(1), now: now) == nil }
         }
         #expect(claims(0..<4096, now: 100) == 32 && claims(4096..<8192, now: 104) == 0)
@@ -214,12 +223,12 @@ import Wire
         var random = SeededGenerator(seed: seed)
         let ports: PortNumber = 24, addresses: UInt64 = 400, shared: Set<PortNumber> = [7, 8]
         var bindings = made(ports, shared: shared)
-        var now: UInt32 = 1000
+        var now: CoarseInstant = 1000
         /// When the holder of an address used it last: it must be left alone for as long as it answers.
-        var used: [UInt64: (station: Station, at: UInt32)] = [:]
+        var used: [UInt64: (station: Station, at: CoarseInstant)] = [:]
         var solicited: [UInt64: Int] = [:]
         for step in 0..<60_000 {
-            if Int.random(in: 0..<40, using: &random) == 0 { now += UInt32.random(in: 1...20, using: &random) }
+            if Int.random(in: 0..<40, using: &random) == 0 { now = now + .seconds(.random(in: 1...20, using: &random)) }
             let port = PortNumber.random(in: 1..<ports, using: &random)
             if Int.random(in: 0..<400, using: &random) == 0 {
                 bindings.detach(port)

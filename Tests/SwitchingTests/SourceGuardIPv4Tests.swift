@@ -123,7 +123,7 @@ import Wire
         guardian.bind(leased, to: mac(1), until: .distantFuture, now: 100)
         func permits(
             _ address: IPv4Address, _ port: PortNumber = 1, for target: IPv4Address? = nil, isRouter: Bool = false,
-            now: UInt32 = 100
+            now: CoarseInstant = 100
         ) -> Bool {
             let station = Station(port: port, hardware: mac(UInt64(port)))
             let claim = SourceGuard.Claim(address: address, hardware: station.hardware)

@@ -31,8 +31,18 @@ import Timing
         #expect(later - .milliseconds(3) == earlier)
     }
 
-    @Test func secondsWrap() {
-        #expect(Instant(nanoseconds: 3_999_999_999).seconds32 == 3)
-        #expect((Instant.distantPast + .seconds(1 << 32 + 7)).seconds32 == 7)
+    @Test func coarseInstantsAreWholeSeconds() {
+        let second = Instant(nanoseconds: 3_999_999_999).coarse
+        #expect(second == CoarseInstant(seconds: 3) && Instant(second) == .distantPast + .seconds(3))
+        #expect(Instant.distantFuture.coarse == .distantFuture && Instant(nanoseconds: -1).coarse == .distantPast)
+        #expect(second + .milliseconds(2999) == CoarseInstant(seconds: 5))
+        #expect(CoarseInstant.distantFuture + .seconds(1) == .distantFuture)
+    }
+
+    /// A time before the clock's start is as far away as it was.
+    @Test func coarseDifferencesAreSigned() {
+        let start = CoarseInstant(seconds: 1), before = start - .seconds(5)
+        #expect(start - before == .seconds(5) && before - start == .seconds(-5))
+        #expect(start + .seconds(60) - before == .seconds(65))
     }
 }

@@ -198,7 +198,7 @@ import Wire
     @Test func oldestAddressesMakeRoom() {
         var filter = PeerFilter(), count = 0
         for number in 0...3 * PeerFilter.limit {
-            count += filter.note(address(number), at: UInt32(number), hasRoom: true)
+            count += filter.note(address(number), at: CoarseInstant(seconds: UInt32(number)), hasRoom: true)
             #expect(filter.count == count && count <= PeerFilter.limit && filter.contains(address(number)))
         }
         #expect(filter.contains(address(2 * PeerFilter.limit + PeerFilter.limit / 2)))
@@ -208,7 +208,7 @@ import Wire
     @Test func withoutRoomTheLastAddressMayAnswer() {
         var filter = PeerFilter()
         for number in 1...10 {
-            #expect(filter.note(address(number), at: UInt32(number), hasRoom: false) == 0)
+            #expect(filter.note(address(number), at: CoarseInstant(seconds: UInt32(number)), hasRoom: false) == 0)
             #expect(filter.contains(address(number)) && filter.count == 0)
         }
     }

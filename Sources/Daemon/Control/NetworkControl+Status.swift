@@ -275,7 +275,7 @@ extension NetworkControl {
                 .array(
                     (sources[Station(port: known.port, hardware: known.address)] ?? []).map { .string($0.description) })
             ),
-            ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0)) } ?? .null),
+            ("vlan", .integer(Int(known.vlan))), ("age", known.age.map { .integer(Int($0.seconds)) } ?? .null),
             ("moves", .integer(Int(known.moves))),
             ("moved_from", known.previousPort.map { .integer(shownNumber(of: $0)) } ?? .null),
         ])

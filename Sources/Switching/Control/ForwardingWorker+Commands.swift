@@ -59,7 +59,7 @@ extension ForwardingWorker {
             for index in 0..<ports.count { fabric.forgetAddresses(of: ports.number(at: index)) }
         case .hub(let isHub): fabric.settings.isHub = isHub
         case .isolation(let isIsolating): fabric.settings.isolatesGuests = isIsolating
-        case .ageing(let seconds): fabric.tables.addresses.ageing = seconds
+        case .ageing(let time): fabric.tables.addresses.ageing = time
         case .attach, .detach, .rearm, .probe, .send, .addStatic, .vlans, .isolatePort, .limit, .capture, .addresses,
             .sources, .barrier, .stop:
             break

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// What guests may not do on a network that this program serves: use addresses of the gateway or of other guests (SAVI,
@@ -14,8 +15,8 @@ package struct GuestRules: Equatable, Sendable {
         case everywhere
     }
 
-    /// Seconds after which a guest that does not answer for an IPv6 address loses it to another that claims it.
-    package static let addressAnswerTimeout: UInt32 = 30
+    /// The time after which a guest that does not answer for an IPv6 address loses it to another that claims it.
+    package static let addressAnswerTimeout = TimeAmount.seconds(30)
 
     /// Addresses that one guest may use at a time, those of DHCP aside.
     package static var addressLimit: Int { SourceBindings.guestShare }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
 /// A command of the control thread, which the first worker executes.
@@ -26,7 +27,7 @@ enum SwitchCommand: Sendable {
     /// The slot; nil to end the capture.
     case capture(Int, CaptureTap?, CaptureSelection)
     /// Seconds.
-    case ageing(UInt32)
+    case ageing(TimeAmount)
     case addresses(Promise<[KnownAddress]>)
     case sources(Promise<[KnownSource]>)
     case barrier(Promise<Bool>)

@@ -143,7 +143,7 @@ package final class SwitchControl: Sendable {
     }
 
     /// After how many seconds an address that was not seen again is removed.
-    package func setAgeing(_ seconds: UInt32) { submit(.ageing(seconds)) }
+    package func setAgeing(_ time: TimeAmount) { submit(.ageing(time)) }
 
     /// The address table as it is now; nil if the first worker does not answer within a second.
     package func addresses() -> [KnownAddress]? {

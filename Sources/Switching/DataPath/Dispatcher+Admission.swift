@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import FrameIO
 import Platform
+import Timing
 import Wire
 
 // Where frames come in: the VLAN that a frame is in, and the services that take it. With `tablesLock`.
@@ -107,8 +108,8 @@ extension Dispatcher {
 
     // MARK: DHCP servers among guests
 
-    /// Seconds between two requests of one port that are shown to guests which may not answer them.
-    private static let showInterval: UInt32 = 60
+    /// The time between two requests of one port that are shown to guests which may not answer them.
+    private static let showInterval = TimeAmount.seconds(60)
 
     /// Copies a DHCP request to the guests that may serve. If no guest may, all guests get one request a minute: a
     /// server among them answers it, and is reported.
@@ -120,7 +121,7 @@ extension Dispatcher {
             guard settings.rules.stopsDHCP, context.isGroup, ports[context.ingress].nextShownRequest <= now else {
                 return
             }
-            ports[context.ingress].nextShownRequest = now &+ Dispatcher.showInterval
+            ports[context.ingress].nextShownRequest = now + Dispatcher.showInterval
             return flood(shown, batch)
         }
         for index in 0..<ports.count where ports[ports.number(at: index)].endpoint.mayServe {

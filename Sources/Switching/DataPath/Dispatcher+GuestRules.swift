@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import FrameIO
 import Platform
+import Timing
 import Wire
 
 // Checks of guests' frames on a network that this program serves: the addresses that a guest may use (`SourceGuard`),
@@ -211,12 +212,12 @@ extension Dispatcher {
         return false
     }
 
-    /// Seconds in which an offence of one kind is reported once for a port.
-    private static let reportInterval: UInt32 = 10
+    /// The time in which an offence of one kind is reported once for a port.
+    private static let reportInterval = TimeAmount.seconds(10)
 
     private func reportOffence(_ offence: GuestOffence, _ context: FrameContext, _ header: FrameHeader) {
         let bit: UInt16 = 1 << offence.rawValue
-        if now &- ports[context.ingress].offencesSince >= Dispatcher.reportInterval {
+        if now - ports[context.ingress].offencesSince >= Dispatcher.reportInterval {
             ports[context.ingress].offencesSince = now
             ports[context.ingress].reportedOffences = 0
         }

@@ -47,7 +47,7 @@ extension Dispatcher {
     }
 
     private func extendLoopBlock(_ number: PortNumber) {
-        ports[number].blockedUntil = now &+ UInt32(clamping: fabric.loopBlockTime.seconds)
+        ports[number].blockedUntil = now + fabric.loopBlockTime
         ports[number].isProbing = false
     }
 
@@ -65,7 +65,7 @@ extension Dispatcher {
             } else {
                 ports[number].isProbing = true
                 // Two, so that at least one whole second passes.
-                ports[number].blockedUntil = now &+ 2 * LoopDetector.probeTimeout
+                ports[number].blockedUntil = now + 2 * LoopDetector.probeTimeout
                 sendLoopProbe(by: number)
             }
         }

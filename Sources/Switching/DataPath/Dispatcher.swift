@@ -18,8 +18,8 @@ struct Dispatcher: ~Copyable {
     /// The worker that this dispatcher belongs to; the number of workers for an `InjectionPort`'s.
     let worker: Int
 
-    /// Seconds of the clock at the start of this run.
-    var now: UInt32 = 0
+    /// The second at the start of this run.
+    var now = CoarseInstant.distantPast
     let lists = EgressLists()
     var sender = SendVector()
     /// Frames that are made here: pieces of longer ones, probes, notices.

@@ -54,7 +54,7 @@ package struct ForwardingWorker: ~Copyable {
     private var nextRetry = Instant.distantPast
     /// Some ports are blocked by loop detection, and when that was last checked (seconds).
     private var hasLoopBlockedPorts = false
-    private var lastLoopCheck: UInt32 = 0
+    private var lastLoopCheck = CoarseInstant.distantPast
     /// `SwitchSettings.generation` in the last run.
     private var generation: UInt64 = 0
     /// Whether the next wait may spin first: not if the last one found nothing.
@@ -115,7 +115,7 @@ package struct ForwardingWorker: ~Copyable {
         let count = waitForEvents(timeout)
         fabric.topologyLock.lockShared()
         let now = BootClock.now
-        dispatcher.now = now.seconds32
+        dispatcher.now = now.coarse
         var hasCommands = false
         var last: Int?
         if generation == fabric.settings.generation {

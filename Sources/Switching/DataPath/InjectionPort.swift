@@ -42,7 +42,7 @@ package final class InjectionPort: FrameInjector, @unchecked Sendable {
 
 extension Dispatcher {
     fileprivate mutating func inject(_ frames: inout FrameBatch, from port: PortNumber) {
-        now = BootClock.now.seconds32
+        now = BootClock.now.coarse
         dispatch(&frames, from: Int(port))
         if !retrying.isEmpty { passRetries() }
     }

@@ -48,7 +48,7 @@ struct Port: ~Copyable {
 
     /// Loop detection discards what comes in or would go out, until `blockedUntil` (seconds of the clock).
     var isLoopBlocked = false
-    var blockedUntil: UInt32 = 0
+    var blockedUntil = CoarseInstant.distantPast
     /// A probe was sent to find out whether the loop is still there.
     var isProbing = false
     /// The receiver is full, and the poller or a worker waits for room. Follows `egress.isCongested`;
@@ -66,9 +66,9 @@ struct Port: ~Copyable {
     var reportedError: Int32 = 0
     /// Offences of its guests that were reported, a bit each, and since when (seconds).
     var reportedOffences: UInt16 = 0
-    var offencesSince: UInt32 = 0
+    var offencesSince = CoarseInstant.distantPast
     /// From when on a DHCP request of its guests is shown to the other guests again (seconds).
-    var nextShownRequest: UInt32 = 0
+    var nextShownRequest = CoarseInstant.distantPast
 
     init(_ number: PortNumber, _ configuration: PortConfiguration, _ counters: PortCounters) {
         self.number = number

@@ -22,7 +22,7 @@ struct PortIngress: ~Copyable {
     /// The received part of a stream.
     var stream = StreamDeframer()
     /// Answers to frames that were too long for other ports, in this second.
-    var noticeSecond: UInt32 = 0
+    var noticeSecond = CoarseInstant.distantPast
     var notices: UInt16 = 0
     /// Time that the port's worker has spent on it in a sample period, and the number of that period.
     var cpuTime = TimeAmount.zero

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 
 /// The addresses that have moved from one port to another not long ago.
 ///
@@ -9,8 +10,8 @@ import Platform
 @usableFromInline
 struct AddressMoves {
     private static let capacity = 64
-    /// Seconds without a move after which an address counts as settled.
-    static let pause: UInt32 = 60
+    /// The time without a move after which an address counts as settled.
+    static let pause = TimeAmount.seconds(60)
 
     /// An address that has moved.
     struct Move {
@@ -20,7 +21,7 @@ struct AddressMoves {
         /// Moves without a pause between two of them.
         var count: UInt32
         /// When it moved last, in seconds on the table's clock.
-        var last: UInt32
+        var last: CoarseInstant
     }
 
     private var moves: [Move] = []
@@ -29,11 +30,11 @@ struct AddressMoves {
 
     /// Counts a move of `key` away from `port`.
     @usableFromInline
-    mutating func record(_ key: AddressTable.Key, from port: PortNumber, now: UInt32) {
+    mutating func record(_ key: AddressTable.Key, from port: PortNumber, now: CoarseInstant) {
         var oldest: Int?
         for index in moves.indices {
             if moves[index].key == key {
-                if now &- moves[index].last > AddressMoves.pause { moves[index].count = 0 }
+                if now - moves[index].last > AddressMoves.pause { moves[index].count = 0 }
                 if moves[index].count < .max { moves[index].count += 1 }
                 moves[index].from = port
                 moves[index].last = now
@@ -46,8 +47,8 @@ struct AddressMoves {
     }
 
     /// The moves of `key`, if the last was not long ago.
-    func recent(_ key: AddressTable.Key, now: UInt32) -> Move? {
-        moves.first { $0.key == key && now &- $0.last <= AddressMoves.pause }
+    func recent(_ key: AddressTable.Key, now: CoarseInstant) -> Move? {
+        moves.first { $0.key == key && now - $0.last <= AddressMoves.pause }
     }
 
     /// Removes the addresses that have come from `port`.

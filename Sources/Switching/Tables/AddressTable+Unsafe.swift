@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
 /// Number of a port of the switch.
@@ -16,8 +17,8 @@ package struct KnownAddress: Equatable, Sendable {
     package let port: PortNumber
     /// The bucket of the table that it is in.
     package let bucket: Int
-    /// Seconds since it was last seen; nil for a static one.
-    package let age: UInt32?
+    /// How long ago it was last seen, in whole seconds; nil for a static one.
+    package let age: TimeAmount?
     /// How often it has moved between ports, without a pause of more than a minute until now; 0 if it has not.
     package let moves: UInt32
     /// The port that it was at before its last move, if `moves` is not 0.
@@ -43,18 +44,18 @@ package struct AddressTable: ~Copyable {
 
     @usableFromInline
     struct Entry: BitwiseCopyable {
-        /// Seconds on the owner's clock; `permanent` for a static entry, which never ages and never moves.
-        @usableFromInline var lastSeen: UInt32
+        /// `permanent` for a static entry, which never ages and never moves.
+        @usableFromInline var lastSeen: CoarseInstant
         @usableFromInline var port: PortNumber
-        @inlinable init(lastSeen: UInt32, port: PortNumber) {
+        @inlinable init(lastSeen: CoarseInstant, port: PortNumber) {
             self.lastSeen = lastSeen
             self.port = port
         }
-        @inlinable static var permanent: UInt32 { .max }
+        @inlinable static var permanent: CoarseInstant { .distantFuture }
     }
 
-    /// Seconds after which an address that was not seen again is removed (IEEE 802.1Q table 8-6: 300).
-    @usableFromInline package var ageing: UInt32 = 300
+    /// The time after which an address that was not seen again is removed (IEEE 802.1Q table 8-6: 300 s).
+    @usableFromInline package var ageing = TimeAmount.seconds(300)
 
     @usableFromInline let keys: UnsafeMutablePointer<Key>
     @usableFromInline let entries: UnsafeMutablePointer<Entry>
@@ -71,7 +72,7 @@ package struct AddressTable: ~Copyable {
         unsafe keys = .allocate(capacity: AddressTable.capacity)
         unsafe keys.initialize(repeating: 0, count: AddressTable.capacity)
         unsafe entries = .allocate(capacity: AddressTable.capacity)
-        unsafe entries.initialize(repeating: Entry(lastSeen: 0, port: 0), count: AddressTable.capacity)
+        unsafe entries.initialize(repeating: Entry(lastSeen: .distantPast, port: 0), count: AddressTable.capacity)
         unsafe population = .allocate(capacity: ports)
         unsafe population.initialize(repeating: 0, count: ports)
     }
@@ -95,13 +96,13 @@ package struct AddressTable: ~Copyable {
     }
 
     @inlinable
-    func isAlive(_ entry: Entry, _ now: UInt32) -> Bool {
-        entry.lastSeen == Entry.permanent || entry.lastSeen &+ ageing > now
+    func isAlive(_ entry: Entry, _ now: CoarseInstant) -> Bool {
+        entry.lastSeen == Entry.permanent || now - entry.lastSeen < ageing
     }
 
-    /// The port at which an address was seen in the last `ageing` seconds.
+    /// The port at which an address was seen less than `ageing` ago.
     @inlinable
-    package func lookup(_ key: Key, now: UInt32) -> PortNumber? {
+    package func lookup(_ key: Key, now: CoarseInstant) -> PortNumber? {
         let first = bucket(of: key)
         for way in first..<first &+ AddressTable.ways where unsafe keys[way] == key {
             let entry = unsafe entries[way]
@@ -123,7 +124,7 @@ package struct AddressTable: ~Copyable {
 
     /// Records that `key` was seen at `port`.
     @inlinable
-    package mutating func learn(_ key: Key, at port: PortNumber, now: UInt32) -> Learning {
+    package mutating func learn(_ key: Key, at port: PortNumber, now: CoarseInstant) -> Learning {
         let first = bucket(of: key)
         for way in first..<first &+ AddressTable.ways where unsafe keys[way] == key {
             let entry = unsafe entries[way]
@@ -143,7 +144,7 @@ package struct AddressTable: ~Copyable {
     }
 
     @usableFromInline
-    mutating func insert(_ key: Key, _ entry: Entry, _ first: Int, _ now: UInt32) {
+    mutating func insert(_ key: Key, _ entry: Entry, _ first: Int, _ now: CoarseInstant) {
         var victim: Int?
         for way in first..<first + AddressTable.ways {
             if unsafe keys[way] == 0 || !isAlive(entries[way], now) {
@@ -180,7 +181,7 @@ package struct AddressTable: ~Copyable {
             unsafe keys[way] = 0
             unsafe population[Int(entries[way].port)] -= 1
         }
-        insert(key, Entry(lastSeen: Entry.permanent, port: port), first, 0)
+        insert(key, Entry(lastSeen: Entry.permanent, port: port), first, .distantPast)
     }
 
     /// Removes every address of a port, static ones too.
@@ -193,11 +194,11 @@ package struct AddressTable: ~Copyable {
     }
 
     /// Every address that is known now, in no order.
-    package func all(now: UInt32) -> [KnownAddress] {
+    package func all(now: CoarseInstant) -> [KnownAddress] {
         var found: [KnownAddress] = []
         for way in 0..<AddressTable.capacity where unsafe keys[way] != 0 && isAlive(entries[way], now) {
             let key = unsafe keys[way], entry = unsafe entries[way]
-            let age = entry.lastSeen == Entry.permanent ? nil : now &- entry.lastSeen
+            let age = entry.lastSeen == Entry.permanent ? nil : now - entry.lastSeen
             let move = moves.recent(key, now: now)
             found.append(
                 KnownAddress(

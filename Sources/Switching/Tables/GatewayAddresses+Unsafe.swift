@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// The gateway's IPv6 addresses: those that are known from the start, and those that the gateway has used.
@@ -6,16 +7,16 @@ import Wire
 struct GatewayAddresses: ~Copyable {
     private struct Entry: BitwiseCopyable {
         var address: IPv6Address
-        /// Seconds; `permanent` for one that was known from the start.
-        var lastSeen: UInt32
+        /// `permanent` for one that was known from the start.
+        var lastSeen: CoarseInstant
 
-        static let permanent = UInt32.max
+        static let permanent = CoarseInstant.distantFuture
     }
 
     /// Addresses that are kept at most.
     static let capacity = 16
-    /// Seconds after which an address that the gateway has not used again is free for guests.
-    static let lifetime: UInt32 = 3600
+    /// The time after which an address that the gateway has not used again is free for guests.
+    static let lifetime = TimeAmount.hours(1)
 
     private let entries: UnsafeMutablePointer<Entry>
     private(set) var count = 0
@@ -24,10 +25,10 @@ struct GatewayAddresses: ~Copyable {
 
     deinit { unsafe entries.deallocate() }
 
-    func contains(_ address: IPv6Address, now: UInt32) -> Bool {
+    func contains(_ address: IPv6Address, now: CoarseInstant) -> Bool {
         for index in 0..<count where unsafe entries[index].address == address {
             return unsafe entries[index].lastSeen == Entry.permanent
-                || now &- entries[index].lastSeen < GatewayAddresses.lifetime
+                || now - entries[index].lastSeen < GatewayAddresses.lifetime
         }
         return false
     }
@@ -42,7 +43,7 @@ struct GatewayAddresses: ~Copyable {
     }
 
     /// Records that the gateway uses an address.
-    mutating func record(_ address: IPv6Address, now: UInt32) {
+    mutating func record(_ address: IPv6Address, now: CoarseInstant) {
         var index = count
         for other in 0..<count {
             if unsafe entries[other].address == address {

@@ -13,7 +13,7 @@ struct LeaseBindings: ~Copyable {
         let until: Instant
 
         /// - Parameter now: seconds of the clock.
-        func isCurrent(at now: UInt32) -> Bool { (until - .distantPast).seconds > Int64(now) }
+        func isCurrent(at now: CoarseInstant) -> Bool { until.coarse > now }
     }
 
     /// Bindings that are kept at most.
@@ -58,7 +58,7 @@ struct LeaseBindings: ~Copyable {
     }
 
     /// Binds an address. Allocates if the table has to grow.
-    mutating func bind(_ address: IPv4Address, _ holder: Holder, now: UInt32) {
+    mutating func bind(_ address: IPv4Address, _ holder: Holder, now: CoarseInstant) {
         guard address != .any else { return }
         var slot = slot(of: address)
         if unsafe addresses[slot] == 0 {
@@ -74,7 +74,7 @@ struct LeaseBindings: ~Copyable {
     }
 
     /// Removes expired bindings, and doubles the table if that frees less than half.
-    private mutating func rebuild(now: UInt32) {
+    private mutating func rebuild(now: CoarseInstant) {
         var kept: [(address: UInt32, holder: Holder)] = []
         for slot in 0..<capacity where unsafe addresses[slot] != 0 && holders[slot].isCurrent(at: now) {
             unsafe kept.append((addresses[slot], holders[slot]))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
 /// Detects two ports that are connected to each other outside the switch, by a second cable between two switches or by
@@ -14,8 +15,8 @@ import Wire
 struct LoopDetector {
     /// Moves of addresses within one second that look like a loop. A guest that fails over moves a handful.
     static let moveThreshold = 64
-    /// Seconds in which a probe through a blocked port comes back if the loop is still there.
-    static let probeTimeout: UInt32 = 1
+    /// The time in which a probe through a blocked port comes back if the loop is still there.
+    static let probeTimeout = TimeAmount.seconds(1)
     /// IEEE 802 local experimental EtherType 1.
     @inlinable static var etherType: UInt16 { 0x88b5 }
     /// A locally administered group address: unlike 01:80:c2:00:00:xx, bridges forward it.
@@ -26,14 +27,14 @@ struct LoopDetector {
     private static let tokenOffset = portOffset + 2
     private static let length = tokenOffset + 8
 
-    private var second: UInt32 = 0
+    private var second = CoarseInstant.distantPast
     private var moves = 0
-    private var lastRound: UInt32 = .max
+    private var lastRound = CoarseInstant.distantFuture
     /// The token that was last sent out of each port.
     private var tokens: [PortNumber: UInt64] = [:]
 
     /// Counts an address that has moved. Returns true if probes are to be sent now.
-    mutating func addressMoved(now: UInt32) -> Bool {
+    mutating func addressMoved(now: CoarseInstant) -> Bool {
         if second != now { (second, moves) = (now, 0) }
         moves += 1
         guard moves == LoopDetector.moveThreshold, lastRound != now else { return false }

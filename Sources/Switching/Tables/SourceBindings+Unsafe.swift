@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
+import Timing
 import Wire
 
 /// Which guest uses an IPv6 address: first come, first served (FCFS SAVI, RFC 6620).
@@ -43,14 +44,13 @@ struct SourceBindings: ~Copyable {
     private struct Binding: BitwiseCopyable {
         var address: IPv6Address
         var station: Station
-        /// Seconds, as all that follow.
-        var lastUsed: UInt32
+        var lastUsed: CoarseInstant
         /// When the holder last looked for duplicates.
-        var detected: UInt32
+        var detected: CoarseInstant
         /// Solicitations that the holder has not answered, the first and the last of them.
         var solicitations: UInt8 = 0
-        var firstSolicitation: UInt32 = 0
-        var lastSolicitation: UInt32 = 0
+        var firstSolicitation = CoarseInstant.distantPast
+        var lastSolicitation = CoarseInstant.distantPast
     }
 
     private struct Share: BitwiseCopyable {
@@ -65,7 +65,7 @@ struct SourceBindings: ~Copyable {
         var region: Int8 = -1
         /// Bindings in use that were replaced in the second `replacedIn`.
         var replaced: UInt8 = 0
-        var replacedIn: UInt32 = 0
+        var replacedIn = CoarseInstant.distantPast
     }
 
     /// Addresses of one guest's port. Privacy addresses (RFC 8981) make about eight for each prefix.
@@ -74,22 +74,22 @@ struct SourceBindings: ~Copyable {
     static let sharedShare = 512
     /// Ports that have such a share at most; further ones have a guest's.
     static let sharedPorts = 64
-    /// Seconds from its last use on for which an address in a full share of a guest is not replaced. Linux keeps a
+    /// The time from its last use on for which an address in a full share of a guest is not replaced. Linux keeps a
     /// neighbour for as long, however full its table is (`neigh_forced_gc`).
-    static let leastUse: UInt32 = 5
+    static let leastUse = TimeAmount.seconds(5)
     /// Bindings in use that a shared port with a full share may replace within a second, by those of further guests. In
     /// `leastUse` seconds, such a port uses fewer addresses than Linux keeps as neighbours (1,024; arp(7), gc_thresh3).
     static let freshReplacements: UInt8 = 32
-    /// Seconds between two solicitations for one address.
-    static let solicitationInterval: UInt32 = 2
+    /// The time between two solicitations for one address.
+    static let solicitationInterval = TimeAmount.seconds(2)
     /// Solicitations that a holder leaves unanswered before it loses an address.
     static let maximumSolicitations: UInt8 = 6
-    /// Seconds without an answer before that.
+    /// The time without an answer before that.
     static let answerTimeout = GuestRules.addressAnswerTimeout
-    /// Seconds after which an unanswered solicitation no longer counts, because no claim has followed it.
-    static let solicitationLifetime: UInt32 = 60
-    /// Seconds for which a guest looks for duplicates (RFC 4862 section 5.4: one, with as much delay before it).
-    static let detection: UInt32 = 2
+    /// The time after which an unanswered solicitation no longer counts, because no claim has followed it.
+    static let solicitationLifetime = TimeAmount.seconds(60)
+    /// The time for which a guest looks for duplicates (RFC 4862 section 5.4: 1 s, with as much delay before it).
+    static let detection = TimeAmount.seconds(2)
 
     private let bindings: UnsafeMutablePointer<Binding>
     private let shares: UnsafeMutablePointer<Share>
@@ -191,7 +191,8 @@ struct SourceBindings: ~Copyable {
     ///   - isDetection: it looks for duplicates, because it is about to use the address (RFC 4862 section 5.4).
     ///   - maySolicit: a solicitation can be sent now.
     mutating func claim(
-        _ address: IPv6Address, by station: Station, isDetection: Bool = false, maySolicit: Bool = true, now: UInt32
+        _ address: IPv6Address, by station: Station, isDetection: Bool = false, maySolicit: Bool = true,
+        now: CoarseInstant
     ) -> Refusal? {
         let number = unsafe Int(index[slot(of: address)])
         guard number != 0 else {
@@ -207,7 +208,7 @@ struct SourceBindings: ~Copyable {
     }
 
     /// A guest uses an IPv4 address that is bound to no lease. Returns whether its share has room for it.
-    mutating func claim(_ address: IPv4Address, by station: Station, now: UInt32) -> Bool {
+    mutating func claim(_ address: IPv4Address, by station: Station, now: CoarseInstant) -> Bool {
         // An address of a group, which no guest has; of the port and guest, so that others may use it as well.
         let guest = unsafe shares[Int(station.port)].isShared ? station.hardware.value : 0
         let key = IPv6Address(0xffff << 48 | guest, UInt64(station.port) << 32 | UInt64(address.value))
@@ -222,14 +223,14 @@ struct SourceBindings: ~Copyable {
 
     /// Another guest than the holder claims an address.
     private mutating func contest(
-        _ number: Int, _ station: Station, _ isDetection: Bool, _ maySolicit: Bool, _ now: UInt32
+        _ number: Int, _ station: Station, _ isDetection: Bool, _ maySolicit: Bool, _ now: CoarseInstant
     ) -> Refusal? {
         var binding = unsafe bindings[number]
-        let isNew = now &- binding.detected < SourceBindings.detection
-        if now &- binding.lastSolicitation > SourceBindings.solicitationLifetime { binding.solicitations = 0 }
-        let isDue = binding.solicitations == 0 || now &- binding.lastSolicitation >= SourceBindings.solicitationInterval
+        let isNew = now - binding.detected < SourceBindings.detection
+        if now - binding.lastSolicitation > SourceBindings.solicitationLifetime { binding.solicitations = 0 }
+        let isDue = binding.solicitations == 0 || now - binding.lastSolicitation >= SourceBindings.solicitationInterval
         if isDue && binding.solicitations >= SourceBindings.maximumSolicitations
-            && now &- binding.firstSolicitation >= SourceBindings.answerTimeout
+            && now - binding.firstSolicitation >= SourceBindings.answerTimeout
             && room(for: station, now).exists
         {
             let address = binding.address
@@ -257,7 +258,7 @@ struct SourceBindings: ~Copyable {
         var exists: Bool { if case .none = self { false } else { true } }
     }
 
-    private func room(for station: Station, _ now: UInt32) -> Room {
+    private func room(for station: Station, _ now: CoarseInstant) -> Room {
         let share = unsafe shares[Int(station.port)], guestShare = SourceBindings.guestShare
         if share.isShared && share.count >= guestShare {
             let own = oldest(at: station, now)
@@ -271,13 +272,13 @@ struct SourceBindings: ~Copyable {
         return share.isShared && hasRest ? .instead(of: oldest) : .none
     }
 
-    private func isUnused(_ number: Int, _ now: UInt32) -> Bool {
-        unsafe now &- bindings[number].lastUsed >= SourceBindings.leastUse
+    private func isUnused(_ number: Int, _ now: CoarseInstant) -> Bool {
+        unsafe now - bindings[number].lastUsed >= SourceBindings.leastUse
     }
 
     /// Binds an address that is free, if there is room for it.
     private mutating func insert(
-        _ address: IPv6Address, _ station: Station, _ isDetection: Bool, _ now: UInt32
+        _ address: IPv6Address, _ station: Station, _ isDetection: Bool, _ now: CoarseInstant
     ) -> Bool {
         let port = Int(station.port)
         switch room(for: station, now) {
@@ -294,7 +295,7 @@ struct SourceBindings: ~Copyable {
         let number = unsafe Int(shares[port].first + shares[port].count)
         unsafe shares[port].count += 1
         // Not new if the guest uses it without looking for duplicates first.
-        let detected = isDetection ? now : now &- SourceBindings.detection
+        let detected = isDetection ? now : now - SourceBindings.detection
         unsafe (bindings + number).initialize(
             to: Binding(address: address, station: station, lastUsed: now, detected: detected))
         unsafe index[slot(of: address)] = UInt16(number)
@@ -302,22 +303,22 @@ struct SourceBindings: ~Copyable {
     }
 
     /// The binding of a share that was unused for longest.
-    private func oldest(in share: Share, _ now: UInt32) -> Int {
+    private func oldest(in share: Share, _ now: CoarseInstant) -> Int {
         let first = Int(share.first)
         var oldest = first
         for number in first..<first + Int(share.count)
-        where unsafe now &- bindings[number].lastUsed > now &- bindings[oldest].lastUsed { oldest = number }
+        where unsafe now - bindings[number].lastUsed > now - bindings[oldest].lastUsed { oldest = number }
         return oldest
     }
 
     /// The same among those of one guest behind a shared port, and how many that guest has.
-    private func oldest(at station: Station, _ now: UInt32) -> (number: Int, count: Int) {
+    private func oldest(at station: Station, _ now: CoarseInstant) -> (number: Int, count: Int) {
         let share = unsafe shares[Int(station.port)], first = Int(share.first)
         var found = (number: first, count: 0)
         for number in first..<first + Int(share.count) {
             let one = unsafe bindings[number]
             guard one.station.hardware == station.hardware else { continue }
-            if unsafe found.count == 0 || now &- one.lastUsed > now &- bindings[found.number].lastUsed {
+            if unsafe found.count == 0 || now - one.lastUsed > now - bindings[found.number].lastUsed {
                 found.number = number
             }
             found.count += 1

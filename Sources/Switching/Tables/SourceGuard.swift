@@ -24,7 +24,7 @@ struct SourceGuard: ~Copyable {
     private var bindings: SourceBindings
     /// The IPv6 source that was last permitted, for whom and when: a second later its use is recorded again.
     private var lastSource = (
-        address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: UInt32(0)
+        address: IPv6Address.unspecified, station: Station(port: 0, hardware: .zero), now: CoarseInstant.distantPast
     )
 
     /// The length of the prefix of a network of 512 addresses, from which on Linux removes neighbours (gc_thresh2).
@@ -57,7 +57,7 @@ struct SourceGuard: ~Copyable {
     }
 
     /// Binds an IPv4 address to a lease holder.
-    mutating func bind(_ address: IPv4Address, to hardware: MACAddress, until: Instant, now: UInt32) {
+    mutating func bind(_ address: IPv4Address, to hardware: MACAddress, until: Instant, now: CoarseInstant) {
         leases.bind(address, LeaseBindings.Holder(hardware: hardware, until: until), now: now)
         forgetLast()
     }
@@ -78,7 +78,7 @@ struct SourceGuard: ~Copyable {
     ///   - target: of an ARP packet, which may learn the claim; nil for an IP packet.
     ///   - isRouter: the guest sends packets of others.
     mutating func judge(
-        _ claim: Claim, by station: Station, target: IPv4Address?, isRouter: Bool, now: UInt32
+        _ claim: Claim, by station: Station, target: IPv4Address?, isRouter: Bool, now: CoarseInstant
     ) -> Verdict {
         // Both addresses of an ARP packet are the sender's.
         if wasPermitted(claim) && claim.hardware == station.hardware { return .permitted }
@@ -125,13 +125,13 @@ struct SourceGuard: ~Copyable {
 
     /// Whether this is the source that was permitted last.
     @inline(__always)
-    func wasPermitted(_ source: IPv6Address, from station: Station, now: UInt32) -> Bool {
+    func wasPermitted(_ source: IPv6Address, from station: Station, now: CoarseInstant) -> Bool {
         source == lastSource.address && station == lastSource.station && now == lastSource.now
     }
 
     /// A guest sends from an address. Returns nil if it may.
     mutating func bindSource(
-        _ source: IPv6Address, by station: Station, maySolicit: Bool, now: UInt32
+        _ source: IPv6Address, by station: Station, maySolicit: Bool, now: CoarseInstant
     ) -> SourceBindings.Refusal? {
         if let refusal = bindings.claim(source, by: station, maySolicit: maySolicit, now: now) { return refusal }
         lastSource = (source, station, now)
@@ -141,13 +141,13 @@ struct SourceGuard: ~Copyable {
     /// A guest claims an address by neighbour discovery. Returns nil if it may.
     /// - Parameter isDetection: the guest looks for duplicates of the address (RFC 4862 section 5.4).
     mutating func bindTarget(
-        _ target: IPv6Address, by station: Station, isDetection: Bool, maySolicit: Bool, now: UInt32
+        _ target: IPv6Address, by station: Station, isDetection: Bool, maySolicit: Bool, now: CoarseInstant
     ) -> SourceBindings.Refusal? {
         defer { lastSource.address = .unspecified }
         return bindings.claim(target, by: station, isDetection: isDetection, maySolicit: maySolicit, now: now)
     }
 
-    func isGateway(_ address: IPv6Address, now: UInt32) -> Bool { gateways.contains(address, now: now) }
+    func isGateway(_ address: IPv6Address, now: CoarseInstant) -> Bool { gateways.contains(address, now: now) }
 
     /// Learns the gateway's addresses from the gateway's own neighbour discovery (RFC 4861 section 4, RFC 4862 section
     /// 5.4).
@@ -155,7 +155,7 @@ struct SourceGuard: ~Copyable {
     ///   - packet: an IPv6 packet from the uplink, from its header on.
     ///   - isFromGateway: its hardware address is known to be the gateway's. From other stations only router
     ///     advertisements and routers' overriding advertisements count.
-    mutating func learnGateway(from packet: RawSpan, isFromGateway: Bool, now: UInt32) {
+    mutating func learnGateway(from packet: RawSpan, isFromGateway: Bool, now: CoarseInstant) {
         guard packet.byteCount >= IPv6Header.length else { return }
         let source = IPv6Address(packet, at: IPv6Header.Field.source)
         // Routers forward no packet with a link-local source.
@@ -183,7 +183,7 @@ struct SourceGuard: ~Copyable {
         }
     }
 
-    private mutating func learn(_ address: IPv6Address, now: UInt32) {
+    private mutating func learn(_ address: IPv6Address, now: CoarseInstant) {
         guard !address.isMulticast && address != .unspecified else { return }
         gateways.record(address, now: now)
         // A guest may have been permitted to use it.

@@ -68,7 +68,7 @@ package final class DNSTCPTerminator: PolledDevice, @unchecked Sendable {
     /// - Returns: when the next poll is due if nothing happens before.
     package func poll(isReadable: Bool) -> Instant {
         guard pollLock.lock(for: inbox) else { return .distantFuture }
-        let start = BootClock.now, isNewSecond = start.seconds32 != now.seconds32
+        let start = BootClock.now, isNewSecond = start.coarse != now.coarse
         now = start
         relay.beginPoll(now: now)
         if isNewSecond { relay.trim() }

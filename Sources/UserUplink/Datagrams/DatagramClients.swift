@@ -31,7 +31,7 @@ struct DatagramClients: Sendable {
     }
 
     /// Seconds without a datagram in either direction after which a client is removed, as in DatagramFlow.
-    private static let lifetime: UInt32 = 300
+    private static let lifetime = TimeAmount.seconds(300)
 
     private var table = FlowTable(capacity: 8192)
     /// By the index in `table`.
@@ -109,7 +109,7 @@ struct DatagramClients: Sendable {
     /// Removes idle clients.
     mutating func expire(now: Instant) {
         for index in clients.indices
-        where clients[index] != nil && now.seconds32 &- table.lastSeen(index) >= DatagramClients.lifetime {
+        where clients[index] != nil && now.coarse - table.lastSeen(index) >= DatagramClients.lifetime {
             remove(index)
         }
     }

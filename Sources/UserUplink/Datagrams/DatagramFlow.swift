@@ -30,7 +30,7 @@ final class DatagramFlow: DatagramSocket {
     /// Seconds without a datagram in either direction after which the flow ends: at least two minutes, five by default
     /// (RFC 4787 section 4.3). A DNS query has been answered, or sent again, long before.
     /// For pings a minute (RFC 5508 section 3.2).
-    var lifetime: UInt32 { isForNames ? 30 : isUDP ? 300 : 60 }
+    var lifetime: TimeAmount { .seconds(isForNames ? 30 : isUDP ? 300 : 60) }
 
     /// It leads to destinations on this host only (`FlowKey.withoutRemote`).
     var isOnHost: Bool { key.remotePort != 0 }

@@ -159,9 +159,9 @@ final class DatagramRelay {
         flush()
         serveWaiting(neighbors)
         guard nextSweep <= now else { return }
-        let second = now.seconds32
+        let second = now.coarse
         for index in slots.indices {
-            guard let flow = slots[index].flow, second &- table.lastSeen(index) >= flow.lifetime else { continue }
+            guard let flow = slots[index].flow, second - table.lastSeen(index) >= flow.lifetime else { continue }
             remove(index, flow)
         }
         clients.expire(now: now)
@@ -286,7 +286,7 @@ final class DatagramRelay {
     }
 
     private func note(_ remote: IPv6Address, _ flow: DatagramFlow) {
-        let change = flow.peers.note(remote, at: now.seconds32, hasRoom: peerShare.hasRoom(for: flow.owner))
+        let change = flow.peers.note(remote, at: now.coarse, hasRoom: peerShare.hasRoom(for: flow.owner))
         if change == 1 { return peerShare.add(flow.owner) }
         for _ in 0..<max(0, -change) { peerShare.remove(flow.owner) }
     }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// The addresses to which a flow has sent, which alone may answer (RFC 4787 section 5, "address-dependent filtering").
@@ -11,7 +12,7 @@ struct PeerFilter: Sendable {
 
     private var first: IPv6Address?
     /// The second of the last datagram to each of the others.
-    private var others: [IPv6Address: UInt32] = [:]
+    private var others: [IPv6Address: CoarseInstant] = [:]
 
     /// Addresses besides the first.
     var count: Int { others.count }
@@ -21,7 +22,7 @@ struct PeerFilter: Sendable {
     /// Notes that the flow has sent to an address.
     /// - Parameter hasRoom: whether one more address may be kept.
     /// - Returns: how `count` has changed.
-    mutating func note(_ address: IPv6Address, at second: UInt32, hasRoom: Bool) -> Int {
+    mutating func note(_ address: IPv6Address, at second: CoarseInstant, hasRoom: Bool) -> Int {
         if first == nil { first = address }
         if address == first { return 0 }
         if let noted = others[address] {

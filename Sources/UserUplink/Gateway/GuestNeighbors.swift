@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import Timing
 import Wire
 
 /// Which guest uses which address, of both versions of IP.
@@ -15,7 +16,7 @@ struct GuestNeighbors: Sendable {
     }
 
     /// The second in which the holder of `address` has used it last; nil if none is known.
-    func lastSeen(of address: IPAddress) -> UInt32? {
+    func lastSeen(of address: IPAddress) -> CoarseInstant? {
         switch address {
         case .ipv4(let address): ipv4.lastSeen(of: address)
         case .ipv6(let address): ipv6.lastSeen(of: address)

@@ -32,7 +32,7 @@ extension NATGateway {
     /// Whether an ICMP error may be sent. Their rate is limited, so that a flood is not answered by another one, and
     /// shared, so that one guest does not use up the errors of the others.
     private mutating func admitICMPError(_ owner: GuestOwner, _ now: Instant) -> Bool {
-        let second = now.seconds32
+        let second = now.coarse
         if icmpErrorSecond != second {
             icmpErrorSecond = second
             icmpErrors.removeAll()

@@ -136,7 +136,7 @@ package struct NATGateway: Sendable {
     var reassembler = Reassembler()
     /// ICMP errors sent in `icmpErrorSecond`.
     var icmpErrors = FairShare(capacity: 200)
-    var icmpErrorSecond: UInt32 = 0
+    var icmpErrorSecond = CoarseInstant.distantPast
     /// The end of each client's lease. The number of addresses to lease bounds them.
     private var leaseHolders: [MACAddress: Instant] = [:]
     /// Returns the switch port by which a guest's frames come in.

@@ -11,17 +11,17 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     private struct Neighbor: Sendable {
         var hardware: MACAddress
         var owner: GuestOwner
-        var lastSeen: UInt32
+        var lastSeen: CoarseInstant
         /// The end of the lease; `distantPast` for none.
         var leasedUntil = Instant.distantPast
-        var lastProbed: UInt32?
+        var lastProbed: CoarseInstant?
     }
 
     /// A claim of an address that another hardware address holds.
     private struct Claim: Sendable {
         let hardware: MACAddress
         let owner: GuestOwner
-        let since: UInt32
+        let since: CoarseInstant
     }
 
     /// The decision about a claim.
@@ -37,13 +37,13 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
 
     /// Addresses without a lease that one hardware address may hold.
     private let perHardware: Int
-    /// Seconds without use after which an address is free for another hardware address.
-    private static var staleAfter: UInt32 { 60 }
-    /// Seconds without use after which a hardware address that holds all that it may gets another address in its place,
-    /// as at a port of the switch (`SourceBindings.leastUse`): guests replace temporary addresses (RFC 8981).
-    private static var replaceableAfter: UInt32 { 5 }
-    /// Seconds, counting the current one, in which the holder of a contested address must answer.
-    private static var probeTimeout: UInt32 { 2 }
+    /// The time without use after which an address is free for another hardware address.
+    private static var staleAfter: TimeAmount { .seconds(60) }
+    /// The time without use after which a hardware address that holds all that it may gets another address in its
+    /// place, as at a port of the switch (`SourceBindings.leastUse`): guests replace temporary addresses (RFC 8981).
+    private static var replaceableAfter: TimeAmount { .seconds(5) }
+    /// The time, with the current second, in which the holder of a contested address must answer.
+    private static var probeTimeout: TimeAmount { .seconds(2) }
     /// Contested addresses at a time.
     private static var claimCapacity: Int { 64 }
 
@@ -53,7 +53,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     private var share: FairShare
     private var claims: [Address: Claim] = [:]
     private var claimShare = FairShare(capacity: NeighborTable.claimCapacity)
-    private var lastExpiry: UInt32?
+    private var lastExpiry: CoarseInstant?
 
     /// - Parameters:
     ///   - capacity: addresses without a lease.
@@ -66,7 +66,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     /// Whether `hardware` holds `address`. If so, the address was used now.
     package mutating func refresh(_ hardware: MACAddress, as address: Address, now: Instant) -> Bool {
         guard let known = neighbors[address], known.hardware == hardware else { return false }
-        let second = now.seconds32
+        let second = now.coarse
         if known.lastSeen != second { neighbors[address]!.lastSeen = second }
         if !claims.isEmpty { removeClaim(on: address) }
         return true
@@ -79,7 +79,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     package mutating func claim(
         _ hardware: MACAddress, as address: Address, by owner: GuestOwner, hasLease: Bool = false, now: Instant
     ) -> Admission {
-        let second = now.seconds32
+        let second = now.coarse
         if let known = neighbors[address] {
             guard known.leasedUntil <= now else { return .refused }
             guard known.lastSeen + Self.staleAfter < second else {
@@ -90,8 +90,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
         return insert(address, hardware, owner, hasLease: hasLease, now) ? .admitted : .refused
     }
 
-    private mutating func contest(_ address: Address, _ claim: Claim, _ known: Neighbor, _ second: UInt32) -> Admission
-    {
+    private mutating func contest(
+        _ address: Address, _ claim: Claim, _ known: Neighbor, _ second: CoarseInstant
+    ) -> Admission {
         // One probe a second, however often the address is claimed.
         guard claims[address] == nil, known.lastProbed != second, claimShare.hasRoom(for: claim.owner) else {
             return .refused
@@ -112,7 +113,7 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     /// Decides the claims whose probe was not answered in time. To be called once a second.
     /// - Returns: the holders to probe again.
     package mutating func settleClaims(now: Instant) -> [(address: Address, hardware: MACAddress)] {
-        let second = now.seconds32
+        let second = now.coarse
         var probes: [(address: Address, hardware: MACAddress)] = []
         for (address, claim) in claims {
             guard let known = neighbors[address], known.leasedUntil <= now else {
@@ -137,14 +138,14 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
         remove(address)
         removeClaim(on: address)
         // The number of addresses to lease bounds these.
-        put(address, Neighbor(hardware: hardware, owner: owner, lastSeen: now.seconds32, leasedUntil: end))
+        put(address, Neighbor(hardware: hardware, owner: owner, lastSeen: now.coarse, leasedUntil: end))
     }
 
     /// The hardware address that uses `address`; nil if none is known.
     package func hardware(of address: Address) -> MACAddress? { neighbors[address]?.hardware }
 
     /// The second in which the holder of `address` has used it last; nil if none is known.
-    func lastSeen(of address: Address) -> UInt32? { neighbors[address]?.lastSeen }
+    func lastSeen(of address: Address) -> CoarseInstant? { neighbors[address]?.lastSeen }
 
     /// The guest that is charged for an address.
     package func owner(of address: Address) -> GuestOwner? { neighbors[address]?.owner }
@@ -156,9 +157,9 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
             held[hardware, default: []].count < perHardware && (hasLease || share.hasRoom(for: owner))
         }
         if !hasRoom() { expire(now) }
-        if !hasRoom() { removeLeastRecentlyUsed(of: hardware, now.seconds32) }
+        if !hasRoom() { removeLeastRecentlyUsed(of: hardware, now.coarse) }
         guard hasRoom() else { return false }
-        put(address, Neighbor(hardware: hardware, owner: owner, lastSeen: now.seconds32))
+        put(address, Neighbor(hardware: hardware, owner: owner, lastSeen: now.coarse))
         return true
     }
 
@@ -177,18 +178,18 @@ package struct NeighborTable<Address: Hashable & Sendable>: Sendable {
     }
 
     /// Removes the address without a lease that a hardware address has used longest ago, unless that was just now.
-    private mutating func removeLeastRecentlyUsed(of hardware: MACAddress, _ second: UInt32) {
-        var oldest: (address: Address, lastSeen: UInt32)?
+    private mutating func removeLeastRecentlyUsed(of hardware: MACAddress, _ second: CoarseInstant) {
+        var oldest: (address: Address, lastSeen: CoarseInstant)?
         for address in held[hardware] ?? [] {
             let lastSeen = neighbors[address]!.lastSeen
-            if lastSeen < oldest?.lastSeen ?? .max { oldest = (address, lastSeen) }
+            if lastSeen < oldest?.lastSeen ?? .distantFuture { oldest = (address, lastSeen) }
         }
         if let oldest, oldest.lastSeen + Self.replaceableAfter <= second { remove(oldest.address) }
     }
 
     /// Removes stale addresses, once a second at most.
     private mutating func expire(_ now: Instant) {
-        let second = now.seconds32
+        let second = now.coarse
         guard lastExpiry != second else { return }
         lastExpiry = second
         for (address, neighbor) in neighbors

@@ -5,8 +5,8 @@ import Wire
 /// UDP flows that pins have allowed. Each belongs to a hardware address, as its pin does: the next holder of the
 /// guest's IP address does not continue them.
 struct PinnedFlows: Sendable {
-    /// Seconds without a datagram of the guest after which a flow has ended, as in DatagramFlow.
-    private static let lifetime: UInt32 = 300
+    /// The time without a datagram of the guest after which a flow has ended, as in DatagramFlow.
+    private static let lifetime = TimeAmount.seconds(300)
 
     private var table: FlowTable
     /// By the flow's index in `table`.

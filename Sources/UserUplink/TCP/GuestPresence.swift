@@ -36,9 +36,9 @@ struct GuestPresence: Sendable {
 
     /// Looks for the guest.
     /// - Parameter lastSeen: the second in which it was seen; nil if it is not known.
-    mutating func look(lastSeen: UInt32?, now: Instant) -> Step {
+    mutating func look(lastSeen: CoarseInstant?, now: Instant) -> Step {
         if lastSeen == nil { isUnknown = true }
-        if let lastSeen, isUnknown || lastSeen > start.seconds32 { return .present }
+        if let lastSeen, isUnknown || lastSeen > start.coarse { return .present }
         guard count < GuestPresence.intervals.count else { return .absent }
         // From now on, so that a request has its time for an answer after a late poll too.
         deadline = now + .milliseconds(GuestPresence.intervals[count])

@@ -14,7 +14,7 @@ struct ReceiveWindow: Sendable {
     private(set) var size = 0
     /// Bytes to which the window is to shrink; `size` if it is not.
     private(set) var goal = 0
-    private var second: UInt32 = 0
+    private var second = CoarseInstant.distantPast
     /// RCV.NXT when the second began.
     private var secondStart: UInt32 = 0
 
@@ -36,8 +36,8 @@ struct ReceiveWindow: Sendable {
         by owner: GuestOwner, now: Instant
     ) {
         let received = rcvNxt.distance(after: secondStart)
-        if now.seconds32 != second {
-            second = now.seconds32
+        if now.coarse != second {
+            second = now.coarse
             secondStart = rcvNxt
             if goal > StreamBuffer.minimumCapacity, received < size / 8, !budget.isPlentiful(for: owner) {
                 goal = size / 4

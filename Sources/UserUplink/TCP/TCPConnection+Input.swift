@@ -67,8 +67,8 @@ extension TCPConnection {
     /// Answers a segment that another host may have made up with an ACK, at most ten times in five seconds (RFC 5961
     /// section 7).
     private func challenge(_ context: borrowing TCPContext) {
-        let second = context.now.seconds32
-        if second &- challengeStart >= 5 {
+        let second = context.now.coarse
+        if second - challengeStart >= TCPConnection.challengePeriod {
             challengeStart = second
             challenges = 0
         }

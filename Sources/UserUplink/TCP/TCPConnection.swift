@@ -128,8 +128,9 @@ final class TCPConnection {
     static let maximumHandshakeRetransmits = 6
     /// The RTO of a handshake, before any measurement (RFC 6298 section 2.1).
     static let initialRTO = TimeAmount.seconds(1)
-    /// ACKs within five seconds in answer to segments that may not be the guest's (RFC 5961 section 7).
+    /// ACKs in a `challengePeriod` in answer to segments that may not be the guest's (RFC 5961 section 7).
     static let maximumChallenges = 10
+    static let challengePeriod = TimeAmount.seconds(5)
     /// A SYN with fewer hops goes out with them less one: nothing but traceroute sends it.
     static let probeHops: UInt8 = 32
     static let timeWaitDuration = TimeAmount.seconds(1)
@@ -200,7 +201,7 @@ final class TCPConnection {
     /// SND.WL1: the sequence number of the segment that the guest's window was taken from.
     var windowSequence: UInt32 = 0
     /// The second since which `challenges` are counted.
-    var challengeStart: UInt32 = 0
+    var challengeStart = CoarseInstant.distantPast
     var challenges = 0
     /// The memory budget refused to let `toGuest` grow; cleared every second.
     var isOverBudget = false
