@@ -75,5 +75,66 @@ extension IntegrationTests {
             try guest.powerOff()
             #expect(try guest.waitForEnd() == .exited(0))
         }
+
+        /// Runs the script of a program for macOS with the simulated vmnet. A script in the program's place starts QEMU
+        /// with the socket from its own arguments.
+        /// - Parameters:
+        ///   - program: the variable of the example that names the program.
+        ///   - command: finds the socket in the arguments, and runs QEMU with those that are left.
+        private func runOnSimulatedMac(_ name: String, program: String, _ command: String) throws {
+            let network = try TestNetwork(), socket = network.folder.file("net")
+            let before = try network.host.snapshot()
+            let path = network.folder.file("bin")
+            try Files.replace(path, Array("#!/bin/sh\nset -eu\n\(command)\n".utf8), mode: 0o755)
+            let guest = try start(
+                name, try VirtualMachine.qemuOptions(network.folder), in: network, user: nil,
+                [
+                    program: path, "VDE_VMNET": TestHost.product("vde_vmnet_simulated"), "SOCKET": socket,
+                    "VMNET_SIMULATOR": "tap=bridge100",
+                    "VDE_VMNET_OPTIONS": "--state-dir \(network.folder.file("state"))",
+                ])
+            try guest.waitUntilBooted()
+            #expect(VirtualMachine.address(in: try guest.lease()) == "192.168.64.2")
+            #expect(try network.host.pings("192.168.64.2"))
+            try guest.powerOff()
+            // limactl ends before its guest does, and the network stays.
+            if program == "LIMACTL" {
+                try eventually("the end of limactl") { guest.console.contains("runs until you press Ctrl-C") }
+                guest.signal(Signal.interrupt)
+            }
+            #expect(try guest.waitForEnd() == .exited(program == "LIMACTL" ? 130 : 0))
+            try eventually("the end of the network") { !Files.exists(socket) }
+            #expect(try network.host.snapshot() == before)
+        }
+
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func limaGetsSocketOfItsNetwork() throws {
+            try runOnSimulatedMac(
+                "lima", program: "LIMACTL",
+                """
+                [ "$1 $2" = "start --set" ]
+                socket=${3#'.networks = [{"socket": "'}
+                socket=${socket%'"}]'}
+                shift 3
+                exec qemu-system-x86_64 "$@" -netdev "stream,id=net0,addr.type=unix,addr.path=$socket" \
+                    -device virtio-net-pci,netdev=net0,romfile=
+                """)
+        }
+
+        @Test(.enabled(if: VirtualMachine.canRunQEMU, "\(VirtualMachine.qemuReason)"))
+        func vfkitGetsSocketAndAddress() throws {
+            try runOnSimulatedMac(
+                "vfkit", program: "VFKIT",
+                """
+                [ "$1" = --device ]
+                socket=${2#virtio-net,unixSocketPath=}
+                mac=${socket#*,mac=}
+                socket=${socket%,mac=*}
+                shift 2
+                remote="remote.type=unix,remote.path=$socket"
+                exec qemu-system-x86_64 "$@" -netdev "dgram,id=net0,local.type=unix,local.path=$HOME/end,$remote" \
+                    -device "virtio-net-pci,netdev=net0,romfile=,mac=$mac"
+                """)
+        }
     }
 }
