@@ -136,18 +136,34 @@ let package = Package(
             "Sessions", "EventLoop", "FrameIO", "Lifecycle", "Listeners", "Platform", "Switching", "Timing", "VDEPlug",
             "VDESwitch", "VhostUser", "VirtioRing", "Wire", logging),
         smallLibrary(
-            "Daemon", "Capture", "ControlProtocol", "ControlSocket", "DHCPService", "EventLoop", "FrameIO",
-            "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel", "Platform", "RouterService",
-            "Sessions", "Switching", "TFTPService", "TapUplink", "Timing", "Uplink", "UserUplink", "VDEPlug",
-            "VDESwitch", "VmnetUplink", "Wire", logging),
+            "TapWithNAT", "DHCPService", "Lifecycle", "NetworkModel", "Platform", "Switching", "TapUplink", "Timing",
+            "Uplink", "UserUplink", "Wire", logging),
+        smallLibrary(
+            "CaptureService", "Capture", "EventLoop", "Lifecycle", "Platform", "Switching", "Timing", "UserUplink",
+            "VDESwitch", logging),
+        smallLibrary(
+            "NetworkConfiguration", "ControlSocket", "DHCPService", "Lifecycle", "NameService", "NetworkModel",
+            "Platform", "Sessions", "Switching", "Uplink", "VDEPlug", "VmnetUplink", "Wire", logging),
+        smallLibrary(
+            "NetworkReports", "DHCPService", "EventLoop", "NameService", "NetworkModel", "Platform", "Switching",
+            "Timing", "Uplink", "Wire", logging),
+        smallLibrary(
+            "NetworkControl", "Capture", "CaptureService", "ControlProtocol", "ControlSocket", "DHCPService",
+            "EventLoop", "Lifecycle", "NameService", "NetworkConfiguration", "NetworkModel", "NetworkReports",
+            "Platform", "RouterService", "Sessions", "Switching", "Timing", "Uplink", "VDESwitch", "Wire", logging),
+        smallLibrary(
+            "Daemon", "CaptureService", "ControlSocket", "DHCPService", "EventLoop", "FrameIO", "HostChanges",
+            "HostFirewall", "Lifecycle", "NameService", "NetworkConfiguration", "NetworkControl", "NetworkModel",
+            "NetworkReports", "Platform", "RouterService", "Sessions", "Switching", "TFTPService", "TapUplink",
+            "TapWithNAT", "Timing", "Uplink", "UserUplink", "VDEPlug", "VmnetUplink", "Wire", logging),
         smallLibrary(
             "Doctor", "ControlProtocol", "HostChanges", "HostFirewall", "Lifecycle", "NameService", "NetworkModel",
             "Platform", "Timing", "Uplink", "Wire"),
         smallLibrary(
             "Commands", "Capture", "ControlProtocol", "ControlSocket", "Daemon", "Doctor", "EventLoop", "HostFirewall",
-            "Lifecycle", "Listeners", "NameService", "NetworkCheck", "NetworkModel", "Platform", "Sessions",
-            "Switching", "TapUplink",
-            "Timing", "Uplink", "VDEPlug", "VDESwitch", "VhostUser", "VmnetUplink", "Wire", argumentParser, logging),
+            "Lifecycle", "Listeners", "NameService", "NetworkCheck", "NetworkConfiguration", "NetworkModel", "Platform",
+            "Sessions", "Switching", "TapUplink", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VhostUser",
+            "VmnetUplink", "Wire", argumentParser, logging),
         program("vde_vmnet", "Commands", .target(name: "VmnetFramework", condition: .when(platforms: [.macOS]))),
 
         .target(
@@ -181,13 +197,13 @@ let package = Package(
         tests(of: "NetworkCheck", "DHCPService", "NetworkModel", "Platform", "VDEPlug", "Timing", "Wire"),
         tests(
             of: "Doctor", "ControlProtocol", "HostFirewall", "NetworkModel", "Platform", "Wire"),
+        tests(of: "Uplink", "DHCPService", "NetworkModel", "Platform", "Timing", "Wire", logging),
+        tests(of: "NetworkConfiguration"),
+        tests(of: "NetworkReports", "NetworkModel", "Platform", "Switching", "Timing", "Wire", logging),
         tests(
-            of: "Daemon", "DHCPService", "EventLoop", "Lifecycle", "NetworkModel", "Platform", "Switching", "Timing",
-            "Wire", logging),
-        tests(
-            of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners", "NetworkModel",
-            "Platform", "Sessions", "Switching", "Timing", "Uplink", "VDEPlug", "VDESwitch", "VhostUser", "Wire",
-            argumentParser, logging),
+            of: "Commands", "ControlProtocol", "ControlSocket", "Daemon", "Lifecycle", "Listeners",
+            "NetworkConfiguration", "NetworkModel", "Platform", "Sessions", "Switching", "Timing", "Uplink", "VDEPlug",
+            "VDESwitch", "VhostUser", "Wire", argumentParser, logging),
         .testTarget(name: "TestSupportTests", dependencies: ["TestSupport", "Wire"], swiftSettings: language),
         // Rules about the sources, which a test and `make lint` apply. They use Foundation, and no other target.
         .target(name: "SourceRules", path: "Tests/SourceRules"),

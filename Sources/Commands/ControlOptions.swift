@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 import ControlSocket
-import Daemon
+import NetworkConfiguration
 import Platform
 
 /// The options of `join` about what clients and files get of the network while it runs.

@@ -2,7 +2,7 @@
 import ArgumentParser
 import ControlProtocol
 import ControlSocket
-import Daemon
+import NetworkConfiguration
 import Doctor
 import Lifecycle
 import Platform

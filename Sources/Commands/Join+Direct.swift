@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-import Daemon
+import NetworkConfiguration
 
 /// How a start reads its command line (`DirectOptions`).
 extension Join {

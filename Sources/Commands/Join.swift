@@ -2,6 +2,7 @@
 import ArgumentParser
 import ControlProtocol
 import Daemon
+import NetworkConfiguration
 import Lifecycle
 import Logging
 import NetworkModel

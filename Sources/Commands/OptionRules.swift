@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
-import Daemon
+import NetworkConfiguration
 
 /// An option of `join`, or an option with one of its values, in the user's spelling.
 enum OptionName: String, CaseIterable, Sendable {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
-import Daemon
+import NetworkConfiguration
 import Lifecycle
 import Platform
 import VmnetUplink

@@ -2,6 +2,7 @@
 import EventLoop
 import Logging
 import NameService
+import NetworkConfiguration
 import NetworkModel
 import Platform
 import Timing

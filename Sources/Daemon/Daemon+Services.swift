@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-import ControlProtocol
 import DHCPService
 import Lifecycle
 import Logging
 import NameService
+import NetworkConfiguration
+import NetworkControl
 import NetworkModel
 import Platform
 import RouterService
@@ -73,7 +74,7 @@ extension Daemon {
             contents.mtu = Int(current.mtu)
             contents.searchDomains =
                 configuration.guestOptions.searchDomains?.map(\.description) ?? current.searchDomains
-            guard addressService != nil else { return }
+            guard dhcpServer != nil else { return }
             contents.reservations = [:]
             for one in configuration.reservations {
                 contents.reservations[one.hardware] = one.address6(in: network)
@@ -116,7 +117,7 @@ extension Daemon {
             dhcp, leases: leases, file: file, yieldsToOthers: yieldsToOthers, loop: loop, control: control,
             logger: logger
         )
-        addressService = service
+        dhcpServer = service
         // One server gives addresses of both versions.
         if service.activity != .serving { router?.pause() }
         service.onActivity = { [unowned self] activity in
@@ -136,7 +137,7 @@ extension Daemon {
             networkControl?.report(leases)
         }
         service.onConflict = { [unowned self] text in
-            networkControl?.publish(.conflict, [("message", .string(text))])
+            networkControl?.report(conflict: text)
         }
         return service
     }
@@ -144,7 +145,7 @@ extension Daemon {
     /// Reserves an address for a guest that has no DHCP client.
     /// - Throws: `unavailable` if this process gives no addresses, or all are taken.
     func assignAddress(to hardware: MACAddress) throws(ExitError) -> GuestAddress {
-        guard let service = addressService, service.activity != .yielding else {
+        guard let service = dhcpServer, service.activity != .yielding else {
             throw ExitError(
                 .unavailable, "another DHCP server gives the addresses; leave out configure and use a DHCP client")
         }

@@ -3,6 +3,7 @@ import FrameIO
 import HostChanges
 import Lifecycle
 import Logging
+import NetworkConfiguration
 import Platform
 import Sessions
 import Uplink

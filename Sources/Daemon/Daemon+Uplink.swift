@@ -3,12 +3,14 @@ import FrameIO
 import Lifecycle
 import Logging
 import NameService
+import NetworkConfiguration
 import NetworkModel
 import Platform
 import RouterService
 import Sessions
 import Switching
 import TapUplink
+import TapWithNAT
 import Uplink
 import UserUplink
 import VmnetUplink

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import CaptureService
 import ControlSocket
 import DHCPService
 import EventLoop
@@ -6,7 +7,10 @@ import HostChanges
 import Lifecycle
 import Logging
 import NameService
+import NetworkConfiguration
+import NetworkControl
 import NetworkModel
+import NetworkReports
 import Platform
 import RouterService
 import Sessions
@@ -36,44 +40,45 @@ import VmnetUplink
 
 /// One network, from start to end: joins the guests' side, opens the uplink, provides addresses and names, and undoes
 /// all changes at the end.
-package final class Daemon {
+package final class Daemon: ControlledNetwork {
     /// What was configured, with the changes that were made while the network runs.
-    var configuration: Configuration
-    let logger: Logger
-    let loop: ControlLoop
-    let control: SwitchControl
+    package var configuration: Configuration
+    package let logger: Logger
+    package let loop: ControlLoop
+    package let control: SwitchControl
 
     private var pidfile: Pidfile?
-    var session: (any NetworkSession)?
+    package private(set) var session: (any NetworkSession)?
     /// The right to serve the guests of another process's switch; nil if this process does not serve them by DHCP.
     private var joinedSwitch: HostChanges?
-    private(set) var listeners: ListenerSession?
+    package private(set) var listeners: ListenerSession?
     private var idleTimer: IdleTimer?
-    var uplink: (any Uplink)?
+    package var uplink: (any Uplink)?
     let vmnet: (any VmnetProvider)?
     private var program: ChildProcess?
     /// The exit status of the program of `run`; nil if there is none, or it still runs.
     package private(set) var programTermination: ChildProcess.Termination?
-    var addressService: DHCPServerRunner?
-    var names: DNSGateway?
+    package var dhcpServer: DHCPServerRunner?
+    package var names: DNSGateway?
     var hostNames: HostNameListener?
     /// The files of `--boot`, and the server for guests.
     private(set) var bootDirectory: BootDirectory?
     var bootFiles: BootFileServer?
     /// The gateway's part as an IPv6 router; nil if the uplink has it, or without IPv6.
-    var router: RouterService?
+    package var router: RouterService?
     /// Looks for the NAT64 that the host is behind; nil if guests could not use it.
     var nat64: NAT64Discovery?
     /// Reports changes of the host's interfaces, for `--deny private`.
     var localNetworkMonitor: ChangeMonitor?
-    /// Logs what the egress policy refuses; nil while it is not logged.
-    var egressLog: EgressLog?
-    /// Reports refusals to the log.
-    var refusalTimer: ControlLoop.TimerID?
-    /// The uplink notes refusals for the log, or for events.
-    var notesRefusals = false
+    /// What the egress policy refuses, for the log and for events.
+    package private(set) lazy var refusals = EgressRefusals(
+        EgressRefusals.Sources(
+            uplink: { [unowned self] in uplink }, names: { [unowned self] in names?.policy },
+            assignedAddresses: { [unowned self] in dhcpServer?.assignedAddresses ?? [:] }),
+        loop: loop, logger: logger
+    ) { [unowned self] in networkControl?.report($0) }
     /// Follows the guests of published ports.
-    private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
+    package private(set) lazy var publishedGuests = PublishedGuests(configuration.published, logger: logger) {
         [unowned self] in uplink?.publish($0)
     }
     var guestReports: GuestReports
@@ -83,9 +88,11 @@ package final class Daemon {
     /// The control socket; nil without one.
     var networkControl: NetworkControl?
     /// The captures of frames.
-    private(set) lazy var captures = DaemonCaptures(control, loop: loop) { [unowned self] in captureInterfaces() }
+    package private(set) lazy var captures = NetworkCaptures(control, loop: loop) { [unowned self] in
+        captureInterfaces()
+    }
     /// Why the uplink was chosen.
-    var uplinkReason = ""
+    package var uplinkReason = ""
     private var isForwarding = false
     private var failure: ExitError?
 
@@ -172,7 +179,7 @@ package final class Daemon {
         // Before slow steps, because the process that started this one waits for the sockets.
         try openListeners(session)
         // After what another instance may have, so that this start does not overwrite its capture.
-        try openCaptureFile()
+        if let path = configuration.pcap { try captures.start(toFile: path, logger: logger) }
         guard try openUplink() else { return nil }
         if configuration.isIsolating { control.setIsolation(true) }
         if case .server(let own) = configuration.role {
@@ -185,8 +192,8 @@ package final class Daemon {
         }
         isForwarding = true
         try uplink?.begin()
-        startEgressLog()
-        addressService?.start()
+        if configuration.logsRefusals { refusals.startLog(of: configuration.egress) }
+        dhcpServer?.start()
         router?.start()
         try listeners?.configureNamespaces { [unowned self] (hardware) throws(ExitError) in
             try assignAddress(to: hardware)
@@ -197,7 +204,7 @@ package final class Daemon {
             }
         }
         session.onRejoin = { [unowned self] in
-            addressService?.restart()
+            dhcpServer?.restart()
             networkControl?.clientsChanged()
             captures.refresh()
         }
@@ -281,7 +288,7 @@ package final class Daemon {
 
     private func receiveNotification() {
         control.notification.drain()
-        addressService?.receive()
+        dhcpServer?.receive()
         names?.receive()
         bootFiles?.receive()
         router?.receive()

@@ -2,6 +2,7 @@
 import DHCPService
 import HostFirewall
 import NameService
+import NetworkConfiguration
 import NetworkModel
 import Platform
 import Uplink

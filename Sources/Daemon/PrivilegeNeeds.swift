@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ControlSocket
 import Logging
+import NetworkConfiguration
 import Platform
 import Sessions
 import Uplink

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkConfiguration
 import NetworkModel
 import Platform
 import Switching

@@ -13,7 +13,7 @@ import Wire
 // ============================
 //
 // An uplink is the port of the switch that connects guests to the host and the outside. There is one at most, which
-// may be made of two (TapWithNAT, in Daemon):
+// may be made of two (TapWithNAT):
 //
 //     class             guests' network           port                          ends unexpectedly
 //     TapUplink         made here, behind a TAP   TAP with NAT by nftables      the daemon ends

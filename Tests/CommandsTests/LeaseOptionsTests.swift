@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
 @testable import Commands
-import Daemon
+import NetworkConfiguration
 import NetworkModel
 import Testing
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 @testable import Commands
-import Daemon
+import NetworkConfiguration
 import Testing
 import Uplink
 

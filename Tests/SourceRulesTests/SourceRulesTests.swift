@@ -32,6 +32,19 @@ import Testing
         #expect(unknown.isEmpty, "no such folder in Sources; remove them from `Layers.layers`")
     }
 
+    /// The figure of ARCHITECTURE.md has a box for each layer, and its table has a row for each target.
+    @Test func architectureNamesEveryTarget() throws {
+        let lines = try #require(Self.tree?["ARCHITECTURE.md"]).lines
+        func names(_ text: Substring) -> [String] {
+            text.replacingOccurrences(of: "<br/>", with: " ").split { ", ".contains($0) }.map(String.init).sorted()
+        }
+        let boxes = lines.filter { $0.contains("[\"") }.map { names($0.split(separator: "\"")[1]) }
+        #expect(boxes == Layers.layers.map { $0.sorted() })
+        let rows = Set(lines.filter { $0.hasPrefix("| ") }.flatMap { names($0.split(separator: "|")[0]) })
+        let programs: Set = ["vde_vmnet", "vde_vmnet_simulated"]
+        #expect(Set(Layers.layers.flatMap { $0 }).subtracting(programs).subtracting(rows) == [])
+    }
+
     /// Programs of releases link none of these modules (decision 027). Sources show no `import` of the first one: the
     /// compiler takes `contains` of a text from it, for instance.
     @Test func objectsNeedNoModuleThatReleasesLack() throws {
