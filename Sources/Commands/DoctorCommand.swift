@@ -15,7 +15,7 @@ package struct DoctorCommand: ParsableCommand {
         abstract: "Examine this host, and a running network, for what keeps guests from the network.",
         discussion: """
             Changes nothing. Prints one line for each check: ok, warning or failed, with the cause; and below it one \
-            command that mends the cause. Without a network, the host is examined for a start. With sudo it examines \
+            command that fixes the cause. Without a network, the host is examined for a start. With sudo it examines \
             what a TAP needs. The resolvers of /etc/resolv.conf get a query for localhost. The exit status is 0 \
             without a failed check, and 1 otherwise.
             """)
@@ -128,7 +128,7 @@ package struct DoctorCommand: ParsableCommand {
         let cause = diagnosis.cause.map { " (\($0.rawValue))" } ?? ""
         var line = "\(outcome)\(padded(diagnosis.check, 11))\(detail)\(cause)\n"
         if let command = diagnosis.command {
-            line += String(repeating: " ", count: 19) + "mend: \(PrintableText.line(command, limit: 8192))\n"
+            line += String(repeating: " ", count: 19) + "fix: \(PrintableText.line(command, limit: 8192))\n"
         }
         return line
     }

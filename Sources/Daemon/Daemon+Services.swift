@@ -48,11 +48,11 @@ extension Daemon {
         dhcp.boot = configuration.boot
         if let leaseTime = configuration.leaseTime { dhcp.leaseTime = leaseTime }
         let mayHaveOtherServers = session?.mayHaveOtherServers ?? false
-        dhcp.knowsPorts = session?.ownsSwitch ?? false
+        dhcp.hasKnownPorts = session?.ownsSwitch ?? false
         // This server does not have the leases of another server, which may be a guest.
         dhcp.isAuthoritative = !mayHaveOtherServers && configuration.allowedServers.isEmpty
         guard configuration.dhcp == .auto || configuration.dhcp == .builtin else { return }
-        let service = try makeAddressService(
+        let service = try makeDHCPServer(
             dhcp, yieldsToOthers: configuration.dhcp == .auto && mayHaveOtherServers)
         if let facts { service.refreshConfiguration = { facts.apply(to: &$0) } }
         try serveBootFiles(addressing, to: service)
@@ -107,7 +107,7 @@ extension Daemon {
         bootFiles = server
     }
 
-    private func makeAddressService(
+    private func makeDHCPServer(
         _ dhcp: DHCPConfiguration, yieldsToOthers: Bool
     ) throws(ExitError) -> DHCPServerRunner {
         let directory = try StateDirectories.state(configuration.stateDirectory)

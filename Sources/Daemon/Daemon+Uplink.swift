@@ -84,7 +84,7 @@ extension Daemon {
                 """)
         }
         return VmnetUplink(
-            vmnet, configuration.vmnetOptions(vmnet), options, hasAddressService: configuration.dhcp != .off,
+            vmnet, configuration.vmnetOptions(vmnet), options, hasDHCPServer: configuration.dhcp != .off,
             uplinkContext)
     }
 

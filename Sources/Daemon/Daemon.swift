@@ -261,7 +261,7 @@ package final class Daemon: ControlledNetwork {
     private func handle(signal number: Int32) {
         if number == Signal.user1 {
             let requested: Logger.Metadata = [LogMetadata.isRequested: "yes"]
-            logger.notice("address service: \(control.serviceCounters)", metadata: requested)
+            logger.notice("services' port: \(control.serviceCounters)", metadata: requested)
             for port in control.ports {
                 logger.notice("\(name(of: port.number)): \(port.counters)", metadata: requested)
             }

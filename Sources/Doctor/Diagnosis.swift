@@ -16,7 +16,7 @@ package struct Diagnosis: Equatable, Sendable {
     package let cause: Cause?
     /// One line for people, which may contain text of other programs.
     package let detail: String
-    /// A command line that mends the cause, quoted for a shell; nil if the outcome is `ok`.
+    /// A command line that fixes the cause, quoted for a shell; nil if the outcome is `ok`.
     package let command: String?
 }
 

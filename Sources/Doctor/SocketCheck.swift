@@ -14,12 +14,12 @@ struct SocketCheck: HostCheck {
         /// A start makes it.
         case absent
         /// The directory at this path belongs to another user, or is writable for other users.
-        case untrusted(String, Mend)
+        case untrusted(String, Fix)
         case denied(String)
     }
 
     /// How a directory of which other users have a part is replaced.
-    enum Mend: Equatable, Sendable {
+    enum Fix: Equatable, Sendable {
         /// It is this user's.
         case close
         /// It is the system's for temporary files.
@@ -123,9 +123,9 @@ struct SocketCheck: HostCheck {
         var found: [Diagnosis] = []
         switch place {
         case .usable, .absent: break
-        case .untrusted(let directory, let mend):
+        case .untrusted(let directory, let fix):
             let fault =
-                switch mend {
+                switch fix {
                 case .close: "is writable for other users"
                 case .restore: "lets other users replace what is in it"
                 case .choose: "does not belong to \(userName)"
@@ -133,14 +133,14 @@ struct SocketCheck: HostCheck {
             found.append(
                 Self.warning(
                     .noRuntimeDirectory, "\(directory) \(fault), so networks of \(userName) have no control socket",
-                    mend.command(directory)))
+                    fix.command(directory)))
         case .denied(let directory):
             found.append(
                 Self.failed(
                     .runtimeDirectoryDenied,
                     "\(directory) is not writable by \(userName), so networks have no control socket",
                     directory.hasPrefix("/run/")
-                        ? Remedy.sudo("chown", userName, directory) : Mend.choose.command(directory)))
+                        ? Remedy.sudo("chown", userName, directory) : Fix.choose.command(directory)))
         }
         if let first = staleSockets.first {
             let more = staleSockets.count > 1 ? " (and \(staleSockets.count - 1) more)" : ""

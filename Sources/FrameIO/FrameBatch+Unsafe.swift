@@ -115,7 +115,7 @@ package struct FrameBatch: ~Copyable {
         return unsafe memory + offset
     }
 
-    /// Writes the virtio header of frame `index` into the headroom right in front of it.
+    /// Writes the virtio header of frame `index` into the headroom right before it.
     /// - Parameter length: 10 or 12.
     @inlinable
     package mutating func prependHeader(to index: Int, length: Int = VirtioNetHeader.length) {

@@ -134,7 +134,7 @@ package enum StateDirectories {
             return directory.path
         } catch {
             if let remedyOfLack = error.remedyOfLack {
-                // The user may be unable to mend it: another user has filled the disk.
+                // The user may be unable to fix it: another user has filled the disk.
                 let elsewhere = error.isOfFileSystem && remedy != rootRemedy ? ", or " + remedy : ""
                 throw ExitError(.cannotCreate, "\(error.about(path)); \(remedyOfLack)\(elsewhere)")
             }

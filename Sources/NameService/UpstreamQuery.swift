@@ -11,7 +11,7 @@ final class UpstreamQuery {
     let server: SocketAddress
     private let socket: Descriptor
     private let loop: ControlLoop
-    /// With its length in front.
+    /// After its length.
     private let query: [UInt8]
     private let onResponse: ([UInt8]) -> Void
     private let onFailure: () -> Void

@@ -71,7 +71,7 @@ package struct DatagramBuffer: ~Copyable {
         return whole.extracting(place * size..<min((place + 1) * size, whole.byteCount))
     }
 
-    /// The same of a socket for pings: without the IP header that macOS leaves in front of it.
+    /// The same of a socket for pings: without the IP header that macOS leaves before it.
     @_lifetime(borrow self)
     package func echoMessage(_ index: Int) -> RawSpan {
         let whole = payload(index)

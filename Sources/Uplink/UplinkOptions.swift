@@ -37,7 +37,7 @@ package struct UplinkOptions: Sendable {
     package var reservations: [AddressReservation] = []
     /// The destinations that guests may reach.
     package var egress = EgressPolicy()
-    /// Packets that `egress` refuses are reported by `takeRefusals` (`--egress-log`).
+    /// Refusals are logged (`--egress-log`): a TAP opens its packet log with its rules, before privileges are dropped.
     package var logsRefusals = false
     /// Guests' TCP connections go through this proxy, and nothing else leaves (`--proxy`); nil for none.
     package var proxy: ProxyServer?

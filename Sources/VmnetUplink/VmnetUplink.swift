@@ -30,7 +30,7 @@ package final class VmnetUplink: Uplink {
     private let provider: any VmnetProvider
     private var vmnetOptions: VmnetOptions
     private let options: UplinkOptions
-    private let hasAddressService: Bool
+    private let hasDHCPServer: Bool
     private let context: UplinkContext
     /// The forwarder has started, so its workers may be using the interface.
     private var isForwarding = false
@@ -45,15 +45,15 @@ package final class VmnetUplink: Uplink {
 
     /// - Parameters:
     ///   - vmnetOptions: the same wishes as `options`, as far as vmnet can fulfil them.
-    ///   - hasAddressService: guests get addresses from some DHCP server.
+    ///   - hasDHCPServer: guests get addresses from some DHCP server.
     package init(
-        _ provider: any VmnetProvider, _ vmnetOptions: VmnetOptions, _ options: UplinkOptions, hasAddressService: Bool,
+        _ provider: any VmnetProvider, _ vmnetOptions: VmnetOptions, _ options: UplinkOptions, hasDHCPServer: Bool,
         _ context: UplinkContext
     ) {
         self.provider = provider
         self.vmnetOptions = vmnetOptions
         self.options = options
-        self.hasAddressService = hasAddressService
+        self.hasDHCPServer = hasDHCPServer
         self.context = context
     }
 
@@ -70,10 +70,10 @@ package final class VmnetUplink: Uplink {
         self.parameters = parameters
         if isBridged { return true }
         // Without this program's DHCP server, Apple's must not answer either.
-        if !hasAddressService { context.control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
+        if !hasDHCPServer { context.control.setPolicy(ServicePolicy(withholdsDHCP: true)) }
         // vmnet does not report the addresses of a network with an identifier.
         guard let network = parameters.network ?? options.network else {
-            if hasAddressService {
+            if hasDHCPServer {
                 context.logger.notice(
                     """
                     vmnet.framework reports no addresses of this network, so guests get none from this program; choose \

@@ -278,7 +278,7 @@ private let second = TimeAmount.seconds(1)
 
     /// A guest that requests with the addresses of another one would rename it, and take its name then.
     @Test func otherPortDoesNotRenameAClient() {
-        var harness = DHCPHarness { $0.knowsPorts = true }
+        var harness = DHCPHarness { $0.hasKnownPorts = true }
         let first = ClientPort(1, .guest), other = ClientPort(2, .guest)
         #expect(harness.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
         for _ in 0..<2 { harness.lease(mac(1), at: other) { $0[.hostName] = Array("hijacked".utf8) } }
@@ -315,7 +315,7 @@ private let second = TimeAmount.seconds(1)
     }
 
     @Test func evictedLeaseGivesItsNameBack() {
-        var harness = DHCPHarness(last: 2) { $0.knowsPorts = true }
+        var harness = DHCPHarness(last: 2) { $0.hasKnownPorts = true }
         let first = ClientPort(1, .guest), other = ClientPort(2, .guest)
         #expect(harness.lease(mac(1), at: first) { $0[.hostName] = Array("web".utf8) } == ip(2))
         harness.server.portDetached(1, now: harness.now)

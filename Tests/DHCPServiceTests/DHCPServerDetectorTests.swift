@@ -63,7 +63,7 @@ private struct DetectorHarness {
     @Test func secondOfferIdentifiesServer() throws {
         var harness = DetectorHarness()
         #expect(try harness.step())
-        #expect(harness.questions[0].kind == .discover && harness.questions[0].wantsBroadcast)
+        #expect(harness.questions[0].kind == .discover && harness.questions[0].hasBroadcastFlag)
         harness.answer()
         #expect(harness.detector.verdict == .undecided, "once may be a forgery, or late")
         #expect(try harness.step())

@@ -261,11 +261,11 @@ private let second = TimeAmount.seconds(1)
     // MARK: Where answers go (RFC 2131 section 4.1)
 
     @Test(arguments: [false, true])
-    func acknowledgementsReachClientsWithoutAddress(wantsBroadcast: Bool) throws {
+    func acknowledgementsReachClientsWithoutAddress(hasBroadcastFlag: Bool) throws {
         var harness = DHCPHarness()
         _ = harness.send(harness.message(.discover, mac(1)))
         var request = harness.selecting(try #require(harness.wait(second).last))
-        request.wantsBroadcast = wantsBroadcast
+        request.hasBroadcastFlag = hasBroadcastFlag
         let frame = Frames.udp(
             from: Endpoint(mac(1), port: 68), to: Endpoint(.broadcast, .broadcast, port: 67), request.bytes())
         harness.outbox = Outbox()
@@ -273,8 +273,8 @@ private let second = TimeAmount.seconds(1)
         let answer = try #require(harness.outbox.frames.first)
         let ethernet = try EthernetView(answer.rawSpan)
         let packet = try IPv4View(ethernet.payload)
-        #expect(ethernet.destination == (wantsBroadcast ? .broadcast : mac(1)))
-        #expect(packet.destination == (wantsBroadcast ? .broadcast : ip(2)))
+        #expect(ethernet.destination == (hasBroadcastFlag ? .broadcast : mac(1)))
+        #expect(packet.destination == (hasBroadcastFlag ? .broadcast : ip(2)))
         #expect(packet.hasValidChecksum == true)
     }
 

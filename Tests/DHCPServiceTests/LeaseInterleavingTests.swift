@@ -38,7 +38,7 @@ private let second = TimeAmount.seconds(1)
             poolSize = Int.random(in: 4...24, using: &random)
             harness = DHCPHarness(last: poolSize + 1) {
                 $0.isAuthoritative = !isJoined
-                $0.knowsPorts = !isJoined
+                $0.hasKnownPorts = !isJoined
             }
             for number in 0..<poolSize * 2 {
                 let port: ClientPort

@@ -222,7 +222,7 @@ private func guest(_ number: Int) -> ClientPort { ClientPort(UInt16(number), .gu
         let old = Lease(
             address: ip(2), client: ClientIdentity(hardware: mac(1)), hardware: mac(1), hostName: "",
             expires: .distantPast + .seconds(5_000))
-        var harness = DHCPHarness(last: 3, leases: [old]) { $0.knowsPorts = true }
+        var harness = DHCPHarness(last: 3, leases: [old]) { $0.hasKnownPorts = true }
         #expect(harness.lease(mac(2), at: guest(2)) == ip(3))
         harness.server.portDetached(2, now: harness.now)
         #expect(harness.lease(mac(3), at: guest(3)) == ip(3))

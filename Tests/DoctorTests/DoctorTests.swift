@@ -8,7 +8,7 @@ import Wire
 
 @testable import Doctor
 
-/// One broken host: facts, the cause that is to be found in them, and a part of the command that mends it.
+/// One broken host: facts, the cause that is to be found in them, and a part of the command that fixes it.
 private struct Broken: CustomTestStringConvertible, Sendable {
     let cause: Cause
     let check: any HostCheck

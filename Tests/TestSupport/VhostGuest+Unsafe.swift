@@ -3,7 +3,7 @@ import CLibrary
 import Platform
 import Timing
 
-/// A guest's virtio network driver with the front end in front of it, in this process: two queue pairs in shared
+/// A guest's virtio network driver with the front end before it, in this process: two queue pairs in shared
 /// memory, of which the first one is used by default, and the messages of vhost-user. Every word can be made wrong.
 @safe
 package final class VhostGuest: @unchecked Sendable {

@@ -67,12 +67,12 @@ import Wire
     }
 
     @Test func clientMessageIsBroadcast() throws {
-        let frame = Frames.dhcp(.discover, from: one.hardware) { $0.wantsBroadcast = true }
+        let frame = Frames.dhcp(.discover, from: one.hardware) { $0.hasBroadcastFlag = true }
         let ethernet = try EthernetView(frame.rawSpan), packet = try IPv4View(ethernet.payload)
         let message = try DHCPv4Message(parsing: try UDPView(packet.payload).payload)
         let destination = ethernet.destination, source = packet.source
         #expect(destination == .broadcast && source == .any)
-        #expect(message.kind == .discover && message.clientHardware == one.hardware && message.wantsBroadcast)
+        #expect(message.kind == .discover && message.clientHardware == one.hardware && message.hasBroadcastFlag)
         #expect(Frames.dhcpMessage(in: frame) == nil, "a client's message is not one to a client")
     }
 

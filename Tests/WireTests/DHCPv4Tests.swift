@@ -8,7 +8,7 @@ import Wire
         var message = DHCPv4Message(
             isReply: true, transactionID: 0x1234_5678, clientHardware: MACAddress("52:54:00:12:34:56")!)
         message.secondsElapsed = 9
-        message.wantsBroadcast = true
+        message.hasBroadcastFlag = true
         message.clientAddress = IPv4Address("192.168.105.9")!
         message.yourAddress = IPv4Address("192.168.105.2")!
         message.nextServer = IPv4Address("192.168.105.1")!

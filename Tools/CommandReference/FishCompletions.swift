@@ -61,7 +61,7 @@ enum FishCompletions {
                 test (count (commandline -opc)) -eq $argv[1]
             end
 
-            # The number of words in front of the program that `run` or `client` starts; fails in front of it.
+            # The number of words before the program that `run` or `client` starts; fails before it.
             function __\(name)_has_program
                 test (__\(name)_command) = "$argv[1]"; and __\(name)_offset >/dev/null
             end

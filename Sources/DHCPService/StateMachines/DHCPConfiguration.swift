@@ -31,7 +31,7 @@ package struct DHCPConfiguration: Equatable, Sendable {
     package var isAuthoritative = false
     /// True if the port of every client is known: a lease from before a restart counts for no port until its client is
     /// seen.
-    package var knowsPorts = false
+    package var hasKnownPorts = false
     /// The longest lease, in seconds.
     package var leaseTime: UInt32 = DHCPConfiguration.usualLeaseTime
     /// Options that the user has set. They take precedence over the ones above.

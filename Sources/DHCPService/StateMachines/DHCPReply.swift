@@ -15,7 +15,7 @@ struct DHCPReply {
         self.configuration = configuration
         message = DHCPv4Message(
             isReply: true, transactionID: request.transactionID, clientHardware: request.clientHardware)
-        message.wantsBroadcast = request.wantsBroadcast
+        message.hasBroadcastFlag = request.hasBroadcastFlag
         message[.messageType] = [kind.rawValue]
         message.set(.serverIdentifier, [configuration.server])
         // RFC 6842: the server returns the identifier, so that several clients behind one hardware address recognise
@@ -59,7 +59,7 @@ struct DHCPReply {
             (hardware, address) = (.broadcast, .broadcast)
         } else if request.clientAddress != .any {
             address = request.clientAddress
-        } else if request.wantsBroadcast {
+        } else if request.hasBroadcastFlag {
             (hardware, address) = (.broadcast, .broadcast)
         } else {
             address = message.yourAddress

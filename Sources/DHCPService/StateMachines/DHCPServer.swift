@@ -114,7 +114,7 @@ package struct DHCPServer: Sendable {
         fixedNames = FixedNames(configuration.reservations)
         for lease in leases {
             table.commit(
-                restored(lease), presence: configuration.knowsPorts ? .gone(since: .distantFuture) : .at(.network))
+                restored(lease), presence: configuration.hasKnownPorts ? .gone(since: .distantFuture) : .at(.network))
         }
     }
 

@@ -73,7 +73,7 @@ package struct DHCPServerDetector: Sendable {
         } else if now >= nextDiscover {
             nextDiscover = now + DHCPServerDetector.discoverInterval
             var message = DHCPv4Message(isReply: false, transactionID: transactionID, clientHardware: hardware)
-            message.wantsBroadcast = true
+            message.hasBroadcastFlag = true
             message[.messageType] = [DHCPv4Message.Kind.discover.rawValue]
             message[.parameterRequestList] = [DHCPOption.subnetMask.rawValue, DHCPOption.router.rawValue]
             claim.write(to: &message)

@@ -64,7 +64,7 @@ extension TapNetwork {
         }
     }
 
-    /// Has refused packets logged to a group of NFLOG and counted, or no longer.
+    /// Has the beginnings of refused packets logged to a group of NFLOG; nil: no longer. They are counted in any case.
     func change(logGroup: UInt16?) throws(ChangeRefusal) { try change { $0.logGroup = logGroup } }
 
     /// Lets a guest connect to addresses of a name until `expires`.

@@ -71,8 +71,8 @@ package struct DHCPv4Message: Equatable, Sendable {
     package var transactionID: UInt32
     /// `secs`, since the client began.
     package var secondsElapsed: UInt16 = 0
-    /// The client cannot receive unicast before it is configured.
-    package var wantsBroadcast = false
+    /// The broadcast flag: the client cannot receive unicast before it is configured.
+    package var hasBroadcastFlag = false
     /// `ciaddr`: the address that the client has.
     package var clientAddress: IPv4Address = .any
     /// `yiaddr`: the address that the server assigns.
@@ -101,7 +101,7 @@ package struct DHCPv4Message: Equatable, Sendable {
     @usableFromInline
     package static func == (a: DHCPv4Message, b: DHCPv4Message) -> Bool {
         a.isReply == b.isReply && a.transactionID == b.transactionID && a.secondsElapsed == b.secondsElapsed
-            && a.wantsBroadcast == b.wantsBroadcast
+            && a.hasBroadcastFlag == b.hasBroadcastFlag
             && a.clientAddress == b.clientAddress && a.yourAddress == b.yourAddress && a.nextServer == b.nextServer
             && a.relay == b.relay
             && a.clientHardware == b.clientHardware && a.serverName == b.serverName && a.bootFile == b.bootFile
@@ -123,7 +123,7 @@ package struct DHCPv4Message: Equatable, Sendable {
         isReply = operation == Operation.reply
         transactionID = bytes.big32(at: Field.transactionID)
         secondsElapsed = bytes.big16(at: Field.secondsElapsed)
-        wantsBroadcast = bytes.big16(at: Field.flags) & DHCPv4Message.broadcastFlag != 0
+        hasBroadcastFlag = bytes.big16(at: Field.flags) & DHCPv4Message.broadcastFlag != 0
         clientAddress = IPv4Address(bytes, at: Field.clientAddress)
         yourAddress = IPv4Address(bytes, at: Field.yourAddress)
         nextServer = IPv4Address(bytes, at: Field.nextServer)
@@ -243,7 +243,7 @@ package struct DHCPv4Message: Equatable, Sendable {
         writer.put8(0)
         writer.put32(transactionID)
         writer.put16(secondsElapsed)
-        writer.put16(wantsBroadcast ? DHCPv4Message.broadcastFlag : 0)
+        writer.put16(hasBroadcastFlag ? DHCPv4Message.broadcastFlag : 0)
         for address in [clientAddress, yourAddress, nextServer, relay] { writer.put(address) }
         writer.put(clientHardware)
         writer.putZeros(Field.serverName.lowerBound - writer.count)

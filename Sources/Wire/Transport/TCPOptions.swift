@@ -28,7 +28,7 @@ package struct TCPOptions: Equatable, BitwiseCopyable, Sendable {
         @inlinable package static var selective: UInt8 { 5 }
     }
 
-    /// Options to send, each a word of 32 bits in which no-operations stand in front of it as padding.
+    /// Options to send, each a word of 32 bits in which no-operations stand before it as padding.
     @usableFromInline
     package enum Word {
         /// Bytes of a word.

@@ -63,7 +63,7 @@ extension IntegrationTests {
             #expect(result.error.contains("cannot write to standard output: "), "\(result.error)")
         }
 
-        /// Without libnftables, nft sets the rules. An empty file stands in front of the library.
+        /// Without libnftables, nft sets the rules. An empty file hides the library.
         @Test func versionCommandNamesMissingLibrary() throws {
             let folder = try TemporaryFolder()
             let files = ["libnftables.so.1"].map { folder.file($0) }

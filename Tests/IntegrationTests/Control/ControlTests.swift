@@ -107,7 +107,7 @@ extension IntegrationTests {
             for number in 1...2 {
                 daemon.program.signal(Signal.user1)
                 try eventually("the counters") {
-                    daemon.program.output.split(separator: "\n").count { $0.contains("address service: ") } == number
+                    daemon.program.output.split(separator: "\n").count { $0.contains("services' port: ") } == number
                 }
             }
             #expect(try daemon.stop() == .exited(0))

@@ -208,7 +208,7 @@ extension IntegrationTests {
             let lines = text.output.split(separator: "\n")
             let index = try #require(lines.firstIndex { $0.hasSuffix("(\(broken.cause))") }, "\(text.output)")
             #expect(lines[index].hasPrefix(broken.fails ? "failed  " : "warning "))
-            #expect(lines[index + 1].contains("mend: "))
+            #expect(lines[index + 1].contains("fix: "))
             server?.kill()
         }
 
@@ -241,7 +241,7 @@ extension IntegrationTests {
             try guest.lease("-x", "hostname:a;reboot")
             let full = try doctor(on: fixture.host, [fixture.socket])
             #expect(full.termination == .exited(1) && full.output.contains("(leases_exhausted)"), "\(full.output)")
-            #expect(full.output.contains("mend: vde_vmnet lease release 192.168.105.2 --network \(fixture.socket)\n"))
+            #expect(full.output.contains("fix: vde_vmnet lease release 192.168.105.2 --network \(fixture.socket)\n"))
             #expect(!full.output.contains("reboot"))
             if uplink == .tap {
                 // The network switches forwarding on again, five times within a minute.
@@ -292,7 +292,7 @@ extension IntegrationTests {
             }
         }
 
-        /// The command that mends `cause`, of a network that has it.
+        /// The command that fixes `cause`, of a network that has it.
         private func command(
             for cause: String, _ fixture: ControlFixture, fails: Bool, user: String? = nil
         ) throws -> String {
@@ -306,7 +306,7 @@ extension IntegrationTests {
         }
 
         /// Runs a command that the doctor has proposed.
-        private func mend(_ fixture: ControlFixture, _ command: String) throws {
+        private func fix(_ fixture: ControlFixture, _ command: String) throws {
             let program = TestHost.product("vde_vmnet")
             try fixture.host.run("sh", "-ec", "sudo() { \"$@\"; }; vde_vmnet() { \"\(program)\" \"$@\"; }\n\(command)")
         }
@@ -317,7 +317,7 @@ extension IntegrationTests {
             try host.run("sh", "-ec", "ip link add br0 type bridge; ip link set vmnet0 master br0")
             let command = try command(for: "uplink_lost", fixture, fails: true)
             #expect(command == "sudo ip link set dev vmnet0 nomaster")
-            try mend(fixture, command)
+            try fix(fixture, command)
             try eventually("the TAP works again") {
                 try doctor(on: host, [fixture.socket]).output.contains("tap, connected")
             }
@@ -348,7 +348,7 @@ extension IntegrationTests {
             let fixture = try fixture(leases: 9, seconds: 1200)
             let command = try command(for: "leases_low", fixture, fails: false)
             #expect(command.hasPrefix("vde_vmnet lease release 192.168.105."))
-            try mend(fixture, command)
+            try fix(fixture, command)
             #expect(try doctor(on: fixture.host, [fixture.socket]).output.contains("8 of 10 addresses are leased"))
             #expect(try fixture.daemon.stop() == .exited(0))
         }
@@ -357,7 +357,7 @@ extension IntegrationTests {
             let fixture = try fixture(leases: 1, seconds: 90 * 86_400)
             let command = try command(for: "leases_in_future", fixture, fails: false)
             #expect(command == "vde_vmnet lease release 192.168.105.2 --network \(fixture.socket)")
-            try mend(fixture, command)
+            try fix(fixture, command)
             #expect(try doctor(on: fixture.host, [fixture.socket]).output.contains("the clock is plausible"))
             #expect(try fixture.daemon.stop() == .exited(0))
         }
@@ -381,7 +381,7 @@ extension IntegrationTests {
                 "tap", internet: true, environment: ["SUDO_UID": "\(owner)", "SUDO_GID": "\(owner)"])
             let command = try command(for: "firewall_unreadable", fixture, fails: false, user: "daemon")
             #expect(command == "sudo vde_vmnet doctor \(fixture.socket)")
-            try mend(fixture, "\(command) || true")
+            try fix(fixture, "\(command) || true")
             #expect(try doctor(on: fixture.host, [fixture.socket]).output.contains("no rule of another program drops"))
             #expect(try fixture.daemon.stop() == .exited(0))
         }

@@ -30,7 +30,7 @@ extension IntegrationTests {
         }
 
         private func discover() -> [UInt8] {
-            Frames.dhcp(.discover, from: client) { $0.wantsBroadcast = true }
+            Frames.dhcp(.discover, from: client) { $0.hasBroadcastFlag = true }
         }
 
         private func offer() -> [UInt8] {

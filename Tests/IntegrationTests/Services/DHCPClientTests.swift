@@ -167,7 +167,7 @@ extension IntegrationTests {
             let hardware = MACAddress("52:54:00:00:77:01")!, proxyAddress = IPv4Address("192.168.105.200")!
             func broadcast(_ kind: DHCPv4Message.Kind, _ change: (inout DHCPv4Message) -> Void) {
                 var message = DHCPv4Message(isReply: false, transactionID: 7, clientHardware: hardware)
-                message.wantsBroadcast = true
+                message.hasBroadcastFlag = true
                 message[.messageType] = [kind.rawValue]
                 message[.vendorClass] = Array("PXEClient:Arch:00000:UNDI:002001".utf8)
                 change(&message)

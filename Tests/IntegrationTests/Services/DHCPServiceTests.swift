@@ -6,7 +6,7 @@ import Timing
 
 extension IntegrationTests {
     /// DHCP and names, as real clients see them.
-    @Suite struct AddressServices {
+    @Suite struct DHCPServices {
         @Test func guestKeepsAddressAcrossRestart() throws {
             let network = try TestNetwork()
             let vde = try VDESwitch(in: network.host, at: network.folder.file("vde"))
