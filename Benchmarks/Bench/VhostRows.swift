@@ -94,7 +94,7 @@ struct VhostRows {
         return rates.suffix(from: 2).reduce(0, +) / Double(rates.count / 2 - 1)
     }
 
-    /// The numbers behind `Rx-pps:`, two for each second.
+    /// The numbers after `Rx-pps:`, two for each second.
     private static func rates(in output: String) -> [Double] {
         output.split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ", omittingEmptySubsequences: true)

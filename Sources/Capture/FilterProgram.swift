@@ -81,7 +81,7 @@ package struct FilterProgram: Equatable, Sendable {
     }
 
     /// What is wrong with an instruction; nil for nothing.
-    /// - Parameter left: instructions behind it.
+    /// - Parameter left: instructions after it.
     private static func fault(of instruction: Instruction, left: Int) -> String? {
         guard let operation = FilterOperation(rawValue: instruction.code) else {
             return "has the unknown code \(instruction.code)"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// Splits a stream of pcapng into whole blocks, so that a file ends behind a block whenever the stream ends; counts the
+/// Splits a stream of pcapng into whole blocks, so that a file ends after a block whenever the stream ends; counts the
 /// frames, and reads the counters of interfaces. The stream has the byte order of `PcapngWriter`.
 package struct PcapngSplitter: Sendable {
     /// The stream is no pcapng.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import Platform
 
-/// Writes blocks of pcapng, one behind the other.
+/// Writes blocks of pcapng, one after the other.
 package struct PcapngWriter: Sendable {
     /// The blocks so far, all of them whole.
     package private(set) var bytes: [UInt8] = []

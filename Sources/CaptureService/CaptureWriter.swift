@@ -73,7 +73,7 @@ package final class CaptureWriter: Sendable {
         try WorkerThread.start(named: "capture") { [self] in end.fulfill(run()) }
     }
 
-    /// Ends the capture behind the frames that were recorded. For any thread.
+    /// Ends the capture after the frames that were recorded. For any thread.
     func finish() {
         isEnding.withLock { $0 = true }
         tap.wakeup.signal()
@@ -198,7 +198,7 @@ package final class CaptureWriter: Sendable {
             do throws(SystemError) {
                 try descriptor.write(progress.writer.bytes)
             } catch {
-                // The file ends behind a block.
+                // The file ends after a block.
                 try? descriptor.truncate(to: progress.written)
                 throw error
             }

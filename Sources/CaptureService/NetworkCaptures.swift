@@ -148,7 +148,7 @@ package final class NetworkCaptures {
         }
     }
 
-    /// Ends all captures behind what they have recorded, and waits for that.
+    /// Ends all captures after what they have recorded, and waits for that.
     package func finish() {
         loop.cancel(timer)
         for one in running.values { one.writer.finish() }

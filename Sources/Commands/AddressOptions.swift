@@ -39,8 +39,8 @@ struct AddressOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Always assign this address to the guest with this hardware address, such as \
-            52:54:00:00:00:01,192.168.105.10. With an IPv6 address behind it, in full or as ::10 in the network's \
-            prefix, the guest gets that by DHCPv6. With a name behind it, as in 52:54:00:00:00:01,192.168.105.10,web, \
+            52:54:00:00:00:01,192.168.105.10. With an IPv6 address after it, in full or as ::10 in the network's \
+            prefix, the guest gets that by DHCPv6. With a name after it, as in 52:54:00:00:00:01,192.168.105.10,web, \
             the guest has this name and no other guest gets it (both tap and user only). May be repeated.
             """,
             valueName: "mac,ip[,ip6][,name]"))

@@ -20,7 +20,7 @@ protocol DirectOptions: ParsableArguments {
     mutating func set(flag option: Substring) -> Bool
 
     /// Sets an option with a value.
-    /// - Parameter option: without hyphens in front.
+    /// - Parameter option: without its hyphens.
     /// - Returns: false if there is no such option, or the value is not valid.
     mutating func set(_ option: Substring, _ value: String) -> Bool
 }

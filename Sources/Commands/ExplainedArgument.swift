@@ -14,7 +14,7 @@ protocol ExplainedArgument: ExpressibleByArgument {
 }
 
 extension ExplainedArgument {
-    /// - Throws: `ValidationError`, which the argument parser shows behind the option and the text.
+    /// - Throws: `ValidationError`, which the argument parser shows after the option and the text.
     static func parse(_ text: String) throws -> Self {
         guard let value = Self(argument: text) else { throw ValidationError(refusal(of: text)) }
         return value

@@ -3,7 +3,7 @@ import ArgumentParser
 import Lifecycle
 import Platform
 
-/// The words behind `help`, and in front of `--help`. The parser shows the help of the last command that it finds among
+/// The words after `help`, and before `--help`. The parser shows the help of the last command that it finds among
 /// them, and ignores the others.
 enum HelpTopic {
     private static let flags: Set<String> = ["-h", "--help", "help"]
@@ -28,7 +28,7 @@ enum HelpTopic {
             } else if isTopic, !flags.contains(word) {
                 throw ExitError(.usage, "there is no help on '\(word)'; \(nextStep(path, command))")
             } else {
-                // Behind a command without subcommands, words are its arguments.
+                // After a command without subcommands, words are its arguments.
                 guard command != Root.self, !command.configuration.subcommands.isEmpty, !word.hasPrefix("-") else {
                     return
                 }

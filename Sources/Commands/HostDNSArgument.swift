@@ -36,10 +36,10 @@ struct HostDNSArgument: ExplainedArgument {
 
     static func refusal(of text: String) -> String {
         if IPv4Address(text)?.isLoopback == true {
-            return "there is no port behind the address; write one from 1 to 65535, as in \(text):5300"
+            return "there is no port after the address; write one from 1 to 65535, as in \(text):5300"
         }
         if IPv6Address(text)?.isLoopback == true {
-            return "there is no port behind the address; write both, as in [\(text)]:5300"
+            return "there is no port after the address; write both, as in [\(text)]:5300"
         }
         let address =
             EndpointArgument(argument: text).map { IPAddress.ipv4($0.address) }

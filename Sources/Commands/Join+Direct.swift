@@ -8,7 +8,7 @@ extension Join {
     /// - Returns: nil for a command line that only the argument parser reads: of another command, with an error, or
     ///   with words in an unusual form.
     static func direct(_ arguments: [String]) -> (join: Join, configuration: Configuration)? {
-        // A word in front of the options may be a subcommand.
+        // A word before the options may be a subcommand.
         guard arguments.first.map({ $0.hasPrefix("-") || $0.contains("/") }) ?? true,
             let join = Join.reading(arguments), let configuration = try? join.makeConfiguration()
         else { return nil }

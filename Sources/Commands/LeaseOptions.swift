@@ -157,7 +157,7 @@ struct LeaseOptions: ParsableArguments {
             )
         }
         guard !path.hasSuffix("/"), !name.isEmpty, !name.split(separator: "/").contains("..") else {
-            throw ValidationError("--boot: '\(path)' is not the path of a file; write DIR/FILE without .. behind DIR")
+            throw ValidationError("--boot: '\(path)' is not the path of a file; write DIR/FILE without .. after DIR")
         }
         directory = place
         return name

@@ -2,7 +2,7 @@
 import ArgumentParser
 import Platform
 
-/// The value of a listener's option: a path, and words about the listener behind commas, such as `PATH,client`. As in
+/// The value of a listener's option: a path, and words about the listener after commas, such as `PATH,client`. As in
 /// QEMU's options, `,,` stands for a comma in the path.
 struct ListenerArgument: Equatable {
     /// The path, with single commas.
@@ -40,7 +40,7 @@ struct ListenerArgument: Equatable {
         for word in words where !known.contains(word) {
             throw ValidationError(
                 """
-                \(option): '\(PrintableText.line(word))' is unknown; behind a comma may stand: \
+                \(option): '\(PrintableText.line(word))' is unknown; after a comma may stand: \
                 \(known.joined(separator: ", ")). A comma in the path is written ,,
                 """)
         }

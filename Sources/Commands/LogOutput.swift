@@ -3,7 +3,7 @@ import Platform
 
 /// Standard error, as far as it takes lines without waiting. A reader that does not read, or a terminal that was
 /// stopped with Ctrl-S, loses lines, and stops no thread. The next line that is written has the number of those that
-/// were lost in front.
+/// were lost before it.
 enum LogOutput {
     private static let lost = Mutex(0)
 

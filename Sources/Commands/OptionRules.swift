@@ -95,7 +95,7 @@ struct OptionRule: Sendable {
 
     let options: [OptionName]
     let condition: Condition
-    /// Completes the message behind a colon.
+    /// Completes the message after a colon.
     let reason: String
 
     init(_ options: OptionName..., condition: Condition, because reason: String) {

@@ -15,7 +15,7 @@ enum OptionsFile {
         "--help", "--help-hidden", "--version", "--generate-completion-script", "--experimental-dump-help",
     ]
 
-    /// Replaces each `--config FILE` in front of `--` by the options in the file, so that options behind it take
+    /// Replaces each `--config FILE` before `--` by the options in the file, so that options after it take
     /// precedence.
     /// - Parameter origins: gets the lines of the files.
     /// - Throws: `noInput` if a file cannot be read, `noPermission` if other users can write it, `usage` for the first
@@ -137,7 +137,7 @@ struct OptionsFileOption: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Take the options in this file too, one on each line: --NAME VALUE, or the VDE argument. Options behind it \
+            Take the options in this file too, one on each line: --NAME VALUE, or the VDE argument. Options after it \
             on the command line take precedence. Lines that begin with # are comments.
             """,
             valueName: "file"),

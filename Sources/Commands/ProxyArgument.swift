@@ -51,9 +51,9 @@ extension ProxyConfiguration {
     private static func fault(_ kind: ProxyServer.Kind, _ host: Substring, _ port: Substring) -> String {
         if host.isEmpty { return "there is no host" }
         if host.contains("/") || port.contains("/") { return "leave the path out" }
-        if IPv6Address(host + port) != nil { return "write the IPv6 address in brackets, and the port behind them" }
+        if IPv6Address(host + port) != nil { return "write the IPv6 address in brackets, and the port after them" }
         if port.isEmpty {
-            return "there is no port; write it behind the host, as in \(kind)://\(host):\(kind == .http ? 3128 : 1080)"
+            return "there is no port; write it after the host, as in \(kind)://\(host):\(kind == .http ? 3128 : 1080)"
         }
         if UInt16(digits: port.dropFirst()) ?? 0 == 0 { return "the port is not a number from 1 to 65535" }
         return "'\(host)' is neither a name nor an address"

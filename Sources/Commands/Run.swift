@@ -34,7 +34,7 @@ package struct Run: ParsableCommand {
     package mutating func validate() throws {
         if command.isEmpty {
             throw ValidationError(
-                "run: give the program to start behind --, such as: vde_vmnet run -- qemu-system-x86_64 ...")
+                "run: give the program to start after --, such as: vde_vmnet run -- qemu-system-x86_64 ...")
         }
         _ = try makeConfiguration()
     }

@@ -126,7 +126,7 @@ struct SocketVMNetAdapter: ParsableCommand {
     }
 
     /// The arguments with long options in full. getopt_long(3) accepts unambiguous abbreviations, and an empty value
-    /// behind `=`.
+    /// after `=`.
     static func normalized(_ arguments: [String]) -> [String] {
         let names = [
             "socket-group", "vmnet-mode", "vmnet-interface", "vmnet-gateway", "vmnet-dhcp-end", "vmnet-mask",

@@ -49,7 +49,7 @@ enum VDESwitchArguments {
         return result
     }
 
-    /// Letters behind one dash: flags, until one takes the rest, or the next word, for its value.
+    /// Letters after one dash: flags, until one takes the rest, or the next word, for its value.
     private static func letters(_ text: Substring) -> (words: [String], needsValue: Bool) {
         var words: [String] = []
         var rest = text

@@ -26,7 +26,7 @@ package struct JSONParser {
         var parser = JSONParser(bytes)
         let value = try parser.value(depth: 0)
         parser.skipSpace()
-        guard parser.position == bytes.count else { throw parser.failure("there is more behind the value") }
+        guard parser.position == bytes.count else { throw parser.failure("there is more after the value") }
         return value
     }
 
@@ -136,7 +136,7 @@ package struct JSONParser {
         throw failure("a string has no end")
     }
 
-    /// The bytes that an escape sequence behind its backslash stands for.
+    /// The bytes that an escape sequence after its backslash stands for.
     private mutating func escape() throws(Failure) -> [UInt8] {
         guard let byte = next else { throw failure("a string has no end") }
         position += 1

@@ -140,7 +140,7 @@ package final class ControlConnection {
     /// The socket, for a poller. It stays this object's.
     package var raw: Int32 { socket.raw }
 
-    /// The bytes behind the last reply that have arrived; nil for none yet, empty at the end of the connection.
+    /// The bytes after the last reply that have arrived; nil for none yet, empty at the end of the connection.
     package func receiveBytes() throws(Failure) -> [UInt8]? {
         if !input.isEmpty {
             defer { input = [] }

@@ -17,7 +17,7 @@ package struct ControlConfiguration: Equatable, Sendable {
 
     /// Where the socket is.
     package var place = Place.standard
-    /// nil: a default name, with a number behind it if another network has it.
+    /// nil: a default name, with a number after it if another network has it.
     package var name: NetworkName?
     /// The rights of users at the socket.
     package var access = ControlAccess()

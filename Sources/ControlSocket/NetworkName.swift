@@ -20,14 +20,14 @@ package struct NetworkName: Hashable, Sendable, CustomStringConvertible {
     package init(derivedFrom text: String) {
         let word = text.split(separator: "/").last.map(String.init) ?? text
         let allowed = word.utf8.map { NetworkName.isAllowed($0) ? $0 : UInt8(ascii: "-") }
-        // Room for a number behind it.
+        // Room for a number after it.
         let name = String(
             decoding: allowed.drop { !NetworkName.isAlphanumeric($0) }.prefix(NetworkName.maximumLength - 8),
             as: UTF8.self)
         description = name.isEmpty ? "network" : name
     }
 
-    /// The name with a number behind it, for another network with the same default name.
+    /// The name with a number after it, for another network with the same default name.
     package func numbered(_ number: Int) -> NetworkName { NetworkName(derivedFrom: "\(description)-\(number)") }
 
     private static func isAlphanumeric(_ byte: UInt8) -> Bool {

@@ -62,7 +62,7 @@ extension Daemon {
         change(to: policy, "the policy does not have the prefix of this host's NAT64 yet")
     }
 
-    /// - Parameter failure: what is logged in front of an error.
+    /// - Parameter failure: what is logged before an error.
     private func change(to policy: EgressPolicy, _ failure: String) {
         guard policy != configuration.egress, let uplink else { return }
         do throws(ChangeRefusal) {

@@ -3,7 +3,7 @@ import Wire
 
 /// Memory for frames that were received together, and their descriptors.
 ///
-/// Every frame has its own slot, large enough for a GSO frame, with headroom in front for a virtio header and a
+/// Every frame has its own slot, large enough for a GSO frame, with headroom before it for a virtio header and a
 /// VLAN tag, so that neither needs the frame to move. Slots are touched only as far as frames reach into them: an idle
 /// batch costs address space, not memory. A slot's size is an odd number of cache lines, so that the headers of a
 /// batch's frames spread over all sets of the cache. Owned by one thread.
@@ -125,7 +125,7 @@ package struct FrameBatch: ~Copyable {
         frame.offload.emit(into: &header)
     }
 
-    /// The virtio header of `length` bytes that was received right in front of slot `index`; nil if it is invalid.
+    /// The virtio header of `length` bytes that was received right before slot `index`; nil if it is invalid.
     @inlinable
     package func receivedHeader(of index: Int, length: Int = VirtioNetHeader.length) -> VirtioNetHeader? {
         precondition(index >= 0 && index < capacity && length <= FrameBatch.headroom)

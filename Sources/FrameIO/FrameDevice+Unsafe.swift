@@ -45,7 +45,7 @@ package struct FrameDevice: @unchecked Sendable {
     private let signal: Int32
     /// Whether the switch drains the port's descriptor before it receives. Otherwise the device does.
     package let drainsSignal: Bool
-    /// Bytes of the virtio header in front of every frame: 0 or 12.
+    /// Bytes of the virtio header before every frame: 0 or 12.
     package let headerLength: Int
     /// Bytes of the longest GSO frame; 0 if the device takes none.
     package let maximumGSOFrame: Int
@@ -77,7 +77,7 @@ package struct FrameDevice: @unchecked Sendable {
         coalescesSegments = false
     }
 
-    /// A polled device, which takes frames behind a virtio header.
+    /// A polled device, which takes frames after a virtio header.
     package init(_ device: any PolledDevice) {
         unsafe kind = .inbox(Unmanaged.passUnretained(device.inbox))
         unsafe polled = device
@@ -132,7 +132,7 @@ package struct FrameDevice: @unchecked Sendable {
     /// Makes the port's descriptor readable again: there are more frames to receive, which the device has reported.
     package func rearm() { platform_wakeup_signal(signal) }
 
-    /// Sends frame `index` of `batch`, behind its virtio header. Returns 0 or a positive errno.
+    /// Sends frame `index` of `batch`, after its virtio header. Returns 0 or a positive errno.
     package func send(_ index: Int, of batch: inout FrameBatch) -> Int32 {
         batch.prependHeader(to: index, length: headerLength)
         let frame = batch[index]

@@ -49,7 +49,7 @@ package enum PacketIO {
         return outcome
     }
 
-    /// Puts the virtio header in front of frame `index` and appends both to `vector`.
+    /// Puts the virtio header before frame `index` and appends both to `vector`.
     package static func append(
         _ index: Int, of batch: inout FrameBatch, to vector: inout SendVector,
         headerLength: Int = VirtioNetHeader.shortLength

@@ -4,7 +4,7 @@ import CPlatform
 import Platform
 
 /// A bounded single-producer, single-consumer queue of frames of any length, each with a tag for the consumer. Each
-/// side is one thread at a time. Frames lie one behind the other; a frame that does not fit before the end of the
+/// side is one thread at a time. Frames lie one after the other; a frame that does not fit before the end of the
 /// memory lies at its start.
 @safe
 package final class SPSCFrameRing: @unchecked Sendable {

@@ -110,7 +110,7 @@ package struct SendVector: ~Copyable {
         return true
     }
 
-    /// Bytes of the two addresses, which stand in front of the tag; and with the tag.
+    /// Bytes of the two addresses, which stand before the tag; and with the tag.
     private static var addressesLength: Int { EthernetHeader.Field.type }
     private static var taggedAddressesLength: Int { EthernetHeader.Field.type + VLANTag.length }
 
@@ -160,7 +160,7 @@ package struct SendVector: ~Copyable {
         return unsafe header.msg_iovlen > 2 ? length + lengthOfRun(index) : length
     }
 
-    /// Bytes of a message behind its first two pieces.
+    /// Bytes of a message after its first two pieces.
     @usableFromInline
     func lengthOfRun(_ index: Int) -> Int {
         let header = unsafe messages[index].header
@@ -224,9 +224,9 @@ package struct SendVector: ~Copyable {
 // MARK: - Runs
 
 // A run of TCP segments is written as one frame: new headers, then the segments' payloads from where they lie. To a
-// TAP, it is written alone, behind a virtio header. To a socket, it is a message among others.
+// TAP, it is written alone, after a virtio header. To a socket, it is a message among others.
 extension SendVector {
-    /// Begins a run behind the messages, with the payload of its first frame.
+    /// Begins a run after the messages, with the payload of its first frame.
     package mutating func beginRun(_ frame: FrameDescriptor, of batch: borrowing FrameBatch, headerLength: Int) {
         (runStart, runPieces) = (nextPiece, 1)
         extendRun(frame, of: batch, headerLength: headerLength)

@@ -3,7 +3,7 @@ import CPlatform
 import Platform
 import Wire
 
-/// Receives frames from a stream socket, where each is behind its length as 32 bits, big endian: QEMU's `stream` and
+/// Receives frames from a stream socket, where each is after its length as 32 bits, big endian: QEMU's `stream` and
 /// `socket` (net/stream.c), socket_vmnet, passt.
 ///
 /// Received bytes lie in one buffer, from which whole frames are copied to batches; the start of a frame stays there
@@ -13,7 +13,7 @@ import Wire
 package struct StreamDeframer: ~Copyable {
     /// 64 KiB and the Ethernet header: what the programs at the other end accept.
     package static var maximumFrameLength: Int { (64 << 10) + EthernetHeader.length }
-    /// Bytes of the length in front of a frame.
+    /// Bytes of the length before a frame.
     package static let prefixLength = 4
     /// Room for a batch of full-size frames, or the longest frame and the start of another.
     private static let capacity = 128 * 1024
@@ -52,7 +52,7 @@ package struct StreamDeframer: ~Copyable {
         return outcome
     }
 
-    /// Receives once, behind the bytes in the buffer.
+    /// Receives once, after the bytes in the buffer.
     private mutating func fill(from fd: Int32) {
         if unsafe memory == nil { unsafe memory = .allocate(byteCount: StreamDeframer.capacity, alignment: 64) }
         if start > 0 {

@@ -20,7 +20,7 @@ package struct StreamSendOutcome: BitwiseCopyable {
     package var error: Int32 = 0
 }
 
-/// Sends the messages of a `SendVector` to a stream, each behind its length.
+/// Sends the messages of a `SendVector` to a stream, each after its length.
 @safe
 package struct StreamFramer: ~Copyable {
     /// On average at most: its length, and as many pieces as a `SendVector` has room for.
@@ -40,7 +40,7 @@ package struct StreamFramer: ~Copyable {
         unsafe pieces.deallocate()
     }
 
-    /// Sends the messages of `vector` from `first` on to the stream socket `fd`, each behind its length, many in a
+    /// Sends the messages of `vector` from `first` on to the stream socket `fd`, each after its length, many in a
     /// system call.
     /// - Parameter skipped: bytes of the first one, its length included, that were sent before.
     package func send(

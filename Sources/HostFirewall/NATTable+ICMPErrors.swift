@@ -9,7 +9,7 @@
 // bits of the conntrack label. Conntrack gives an ICMP error the label of the connection that it quotes, and no label
 // if it has none, or if the error is not addressed to the sender of the quoted packet.
 //
-// Errors mark nothing: a guest would mark the connection that it quotes. Conntrack decides what an error is, behind
+// Errors mark nothing: a guest would mark the connection that it quotes. Conntrack decides what an error is, after
 // headers too that nft does not look behind: the state of an error is `related` or `invalid`. The first packet of a
 // connection that a helper of conntrack expects is `related` as well, and its next ones mark it.
 //

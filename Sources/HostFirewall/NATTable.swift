@@ -120,7 +120,7 @@ package struct NATTable: Equatable, Sendable {
     package static func guardTableName(tap: String) -> String { prefix + tap + "_guards" }
 
     private static let prefix = "vde_vmnet_"
-    /// The endings of table names, behind the interface's name.
+    /// The endings of table names, after the interface's name.
     private static let suffixes = ["", "_guards"]
 
     /// Whether a name has the form of a table name of this program: the prefix, an interface's name, a known ending.

@@ -19,16 +19,16 @@ struct NFTRuleParser {
         return rule
     }
 
-    /// The word at an offset from the current one; empty behind the end.
+    /// The word at an offset from the current one; empty after the end.
     private func word(_ offset: Int) -> String { index + offset < words.count ? words[index + offset] : "" }
 
-    /// Moves behind `count` words, and reads values.
-    private mutating func values(behind count: Int) -> (values: [String], isNegated: Bool) {
+    /// Moves after `count` words, and reads values.
+    private mutating func values(after count: Int) -> (values: [String], isNegated: Bool) {
         index += count
         return values()
     }
 
-    /// A value, or the values of a set, perhaps behind `!=` or `==`; moves behind them.
+    /// A value, or the values of a set, perhaps after `!=` or `==`; moves after them.
     private mutating func values() -> (values: [String], isNegated: Bool) {
         var isNegated = false
         if word(0) == "!=" || word(0) == "==" {
@@ -73,12 +73,12 @@ struct NFTRuleParser {
         guard word(0) == "ct" else { return false }
         switch word(1) {
         case "state" where word(2) == "vmap":
-            let entries = values(behind: 3).values
+            let entries = values(after: 3).values
             for entry in stride(from: 0, to: entries.count - 2, by: 3) {
                 rule.stateVerdicts[entries[entry]] = NFTRuleParser.verdict(entries[entry + 2], "")
             }
         case "state":
-            let (states, isNegated) = values(behind: 2)
+            let (states, isNegated) = values(after: 2)
             // `established,related` outside of a set is split at the comma like any other list.
             var all = states
             while ["established", "related", "new", "invalid", "untracked"].contains(word(0)) {
@@ -88,7 +88,7 @@ struct NFTRuleParser {
             rule.conditions.append(.connectionState(all, isNegated: isNegated))
         case "status":
             // No guest's packet has been through a destination NAT.
-            if !values(behind: 2).isNegated { rule.conditions.append(.never) }
+            if !values(after: 2).isNegated { rule.conditions.append(.never) }
         default:
             return false
         }
@@ -99,43 +99,43 @@ struct NFTRuleParser {
     private mutating func parseMatch() -> Bool {
         switch (word(0), word(1)) {
         case ("iifname", _), ("iif", _):
-            let (names, isNegated) = values(behind: 1)
+            let (names, isNegated) = values(after: 1)
             rule.conditions.append(.inInterface(names, isNegated: isNegated))
         case ("oifname", _), ("oif", _):
-            let (names, isNegated) = values(behind: 1)
+            let (names, isNegated) = values(after: 1)
             rule.conditions.append(.outInterface(names, isNegated: isNegated))
         case ("fib", "daddr") where word(2) == "type":
-            let (types, isNegated) = values(behind: 3)
+            let (types, isNegated) = values(after: 3)
             rule.conditions.append(.destinationType(types, isNegated: isNegated))
         case ("meta", "nfproto"):
-            let (versions, isNegated) = values(behind: 2)
+            let (versions, isNegated) = values(after: 2)
             if versions.count == 1 { rule.conditions.append(.version(isIPv6: (versions[0] == "ipv6") != isNegated)) }
         case ("meta", "l4proto"):
-            let (names, isNegated) = values(behind: 2)
+            let (names, isNegated) = values(after: 2)
             rule.conditions.append(.transport(names, isNegated: isNegated))
         case ("ip", "protocol"), ("ip6", "nexthdr"):
             rule.conditions.append(.version(isIPv6: word(0) == "ip6"))
-            let (names, isNegated) = values(behind: 2)
+            let (names, isNegated) = values(after: 2)
             rule.conditions.append(.transport(names, isNegated: isNegated))
         case (let name, let field) where (name == "ip" || name == "ip6") && (field == "saddr" || field == "daddr"):
-            let (addresses, isNegated) = values(behind: 2)
+            let (addresses, isNegated) = values(after: 2)
             rule.conditions.append(
                 .address(isIPv6: name == "ip6", isSource: field == "saddr", addresses, isNegated: isNegated))
         case (let name, let field) where name == "tcp" || name == "udp":
-            let (ports, isNegated) = values(behind: 2)
+            let (ports, isNegated) = values(after: 2)
             rule.conditions.append(
                 field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
             rule.conditions.append(.transport([name], isNegated: false))
         case ("icmp", _):
             rule.conditions.append(.transport(["icmp"], isNegated: false))
-            _ = values(behind: 2)
+            _ = values(after: 2)
         case ("ip6", _):
             // Any other field of the header.
             rule.conditions += [.version(isIPv6: true), .other]
-            _ = values(behind: 2)
+            _ = values(after: 2)
         case ("icmpv6", _):
             rule.conditions.append(.transport(["icmpv6"], isNegated: false))
-            _ = values(behind: 2)
+            _ = values(after: 2)
         default:
             return false
         }

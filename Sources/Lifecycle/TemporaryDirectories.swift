@@ -2,7 +2,7 @@
 import Platform
 
 /// Directories in /tmp for what a run of a user's network needs, if the system has given that user none:
-/// `vde_vmnet-UID`, or one with random characters behind that name, because any user can make the first one before its
+/// `vde_vmnet-UID`, or one with random characters after that name, because any user can make the first one before its
 /// user does.
 ///
 /// Other users may have made what is found under these names: it is for `Directory.Trust.trustedPath` only.

@@ -9,7 +9,7 @@ package struct NameServer: Hashable, Sendable, CustomStringConvertible {
     /// Address and port.
     package let server: SocketAddress
 
-    /// Parses `SERVER` or `DOMAIN=SERVER`. A server is an address, with a port behind it if that is not 53:
+    /// Parses `SERVER` or `DOMAIN=SERVER`. A server is an address, with a port after it if that is not 53:
     /// `192.0.2.1:5353`, `2001:db8::1`, `[2001:db8::1]:5353`, `fe80::1%eth0`.
     package init?(_ text: String) {
         let (domain, server) = NameServer.parts(of: text)
@@ -36,7 +36,7 @@ package struct NameServer: Hashable, Sendable, CustomStringConvertible {
         }
         if let address = address(server) {
             if address.isLinkLocal6 {
-                return "'\(shown)' is an address of a link; write its interface behind the address, as in fe80::1%eth0"
+                return "'\(shown)' is an address of a link; write its interface after the address, as in fe80::1%eth0"
             }
             return "no server has the address '\(shown)'; write the address of a server"
         }

@@ -5,7 +5,7 @@ import Wire
 
 /// A query to one resolver over a separate TCP connection.
 final class UpstreamQuery {
-    /// Bytes of the longest message with its length in front.
+    /// Bytes of the longest message, after its length.
     private static let readLimit = DNSMessage.lengthPrefix + DNSMessage.maximumLength
 
     let server: SocketAddress

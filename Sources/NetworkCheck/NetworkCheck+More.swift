@@ -3,7 +3,7 @@ import Platform
 import Timing
 import Wire
 
-// The steps behind the basic ones: the longest packets, DNS over TCP, IPv6, and throughput.
+// The steps after the basic ones: the longest packets, DNS over TCP, IPv6, and throughput.
 
 extension NetworkCheck {
     /// Whether packets of the guest's MTU pass to the gateway and back.

@@ -88,7 +88,7 @@ extension AllowedDestination {
         if host == "*" { return "'*' is every name; use --egress allow for that" }
         let isBelow = host.hasPrefix("*.")
         let name = isBelow ? String(host.dropFirst(2)) : host
-        if name.contains("*") { return "'\(host)': a * stands for whole labels in front, as in '*.debian.org'" }
+        if name.contains("*") { return "'\(host)': a * stands for whole labels at the start, as in '*.debian.org'" }
         if name.lowercased() == "localhost" {
             return "'\(host)' is the host itself; use --host-loopback for servers on the host"
         }
@@ -114,7 +114,7 @@ extension AllowedDestination {
             let end = text[text.index(after: slash)...]
             return number(end) == nil
                 ? "'/\(end)': a port is allowed for TCP and UDP alike; write \(host):\(port)"
-                : "'/\(end)' is behind the port; write \(host)/\(end):\(port)"
+                : "'/\(end)' is after the port; write \(host)/\(end):\(port)"
         }
         if let hyphen = text.firstIndex(of: "-"), number(text[..<hyphen]) != nil,
             number(text[text.index(after: hyphen)...]) != nil

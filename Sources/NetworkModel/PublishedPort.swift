@@ -28,7 +28,7 @@ package struct PublishedPort: Hashable, Sendable {
     /// The guest's address; unspecified while the guest has no lease. An IPv6 address that begins with 64 zeros is
     /// completed by the network's prefix.
     package private(set) var guest: IPAddress
-    /// The guest's port behind the first of `ports`; the others follow in order.
+    /// The guest's port for the first of `ports`; the others follow in order.
     package let guestPort: UInt16
 
     /// - Parameter bind: nil for all addresses of the guest's version of IP.

@@ -13,7 +13,7 @@ struct WrittenDestination {
     /// What follows the colon; nil without one.
     let port: Substring?
 
-    /// Nil for a text with something else behind the host.
+    /// Nil for a text with something else after the host.
     init?(_ text: String) {
         var rest = text[...]
         isBracketed = rest.first == "["

@@ -22,6 +22,6 @@ package struct DatagramFailure: Sendable {
     package let mtu: UInt32
     /// Where the datagram was sent.
     package let peer: SocketAddress
-    /// The start of the datagram behind its UDP header, as far as it was returned.
+    /// The start of the datagram after its UDP header, as far as it was returned.
     package let payload: [UInt8]
 }

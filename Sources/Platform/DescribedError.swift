@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /// Why something cannot be done, for the user: a message of one sentence, and the kind of failure, by which callers
-/// decide. The message names the subject, the cause and, behind a semicolon, the next step.
+/// decide. The message names the subject, the cause and, after a semicolon, the next step.
 package struct DescribedError<Cause: Equatable & Sendable>: Error, Equatable, Sendable, CustomStringConvertible {
     /// The kind of failure.
     package let cause: Cause
@@ -14,7 +14,7 @@ package struct DescribedError<Cause: Equatable & Sendable>: Error, Equatable, Se
         self.description = description
     }
 
-    /// The message up to the first semicolon, and the next step behind it, if there is one.
+    /// The message up to the first semicolon, and the next step after it, if there is one.
     package var parts: (failure: String, nextStep: String?) {
         let parts = description.split(separator: ";", maxSplits: 1)
         return (String(parts[0]), parts.count > 1 ? String(parts[1].drop { $0 == " " }) : nil)

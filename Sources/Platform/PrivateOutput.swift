@@ -3,7 +3,7 @@
 /// A file for data that other users must not read, such as guests' frames. Its name may lie in a directory in which
 /// other users make entries.
 package enum PrivateOutput {
-    /// Links of a path that are followed, one behind the other.
+    /// Links of a path that are followed, one after the other.
     private static let maximumLinks = 8
 
     /// Creates or empties a file, and lets only its owner read it. If the process was started through sudo, the file is

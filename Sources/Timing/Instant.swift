@@ -28,7 +28,7 @@ package struct Instant: Comparable, Hashable, BitwiseCopyable, Sendable {
     @inlinable
     package static func < (one: Instant, other: Instant) -> Bool { one.nanoseconds < other.nanoseconds }
 
-    /// `distantFuture` where the sum would lie behind it.
+    /// `distantFuture` where the sum would lie after it.
     @inlinable
     package static func + (instant: Instant, amount: TimeAmount) -> Instant {
         let (sum, overflows) = instant.nanoseconds.addingReportingOverflow(amount.nanoseconds)

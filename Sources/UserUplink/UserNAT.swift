@@ -25,7 +25,7 @@ import Wire
 //     forwarding worker   the NAT lock, if frames wait     switch (shared), then NAT lock
 //     control thread      the NAT lock, during a poll      switch (shared), then NAT lock
 //
-// Behind this file: Gateway/ (addresses and policy), TCP/ (connections), Datagrams/ (UDP, pings), DNS/ (TCP to the DNS
+// Beside this file: Gateway/ (addresses and policy), TCP/ (connections), Datagrams/ (UDP, pings), DNS/ (TCP to the DNS
 // proxy).
 
 /// The user-mode NAT: terminates TCP, and relays UDP and pings.

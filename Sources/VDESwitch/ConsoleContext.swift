@@ -2,7 +2,7 @@
 
 /// Facts that the console shows or uses and that the switch itself does not have.
 package struct ConsoleContext {
-    /// The version in the banner, behind `V.`.
+    /// The version in the banner, after `V.`.
     package var version: String
     /// The path of the switch's directory.
     package var directory: String

@@ -3,7 +3,7 @@ import CLibrary
 import FrameIO
 import Wire
 
-/// Writes frames into a guest's buffers, each behind its virtio header. Does what the guest has not negotiated:
+/// Writes frames into a guest's buffers, each after its virtio header. Does what the guest has not negotiated:
 /// checksums and segmentation.
 @safe
 struct FrameWriter: ~Copyable {
@@ -25,7 +25,7 @@ struct FrameWriter: ~Copyable {
 
     private var pieces = PieceList()
     private let chains: UnsafeMutablePointer<RingChain>
-    /// Room for a virtio header, and for the headers of a segment behind it.
+    /// Room for a virtio header, and for the headers of a segment after it.
     private let block: UnsafeMutableRawPointer
     private static var blockLength: Int { VirtioNetHeader.length + Segmenter.maximumHeaderLength }
 
@@ -57,7 +57,7 @@ struct FrameWriter: ~Copyable {
         }
     }
 
-    /// Writes a frame that has a virtio header of 12 bytes in front.
+    /// Writes a frame that has a virtio header of 12 bytes before it.
     mutating func write(
         _ frame: iovec, to ring: inout GuestRing, _ features: VirtioFeatures, headerLength: Int
     ) -> Outcome {

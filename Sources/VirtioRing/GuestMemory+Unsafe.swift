@@ -109,7 +109,7 @@ package final class GuestMemory: @unchecked Sendable {
         return false
     }
 
-    /// The address of the guest behind the last byte.
+    /// The address of the guest after the last byte.
     var limit: UInt64 {
         var limit: UInt64 = 0
         for index in 0..<count {

@@ -59,7 +59,7 @@ extension GuestRing {
     @inline(__always)
     private func index(_ position: UInt16) -> Int { Int(position & ~GuestRing.wrap) }
 
-    /// The position `count` entries behind another one, at most a round.
+    /// The position `count` entries after another one, at most a round.
     @inline(__always)
     private func advance(_ position: UInt16, by count: Int) -> UInt16 {
         let sum = index(position) + count
@@ -107,7 +107,7 @@ extension GuestRing {
             return marks == 0 || marks == Mark.both
         }
         func wrap(_ index: Int) -> UInt16 { flags(at: UInt16(index)) & Mark.available != 0 ? GuestRing.wrap : 0 }
-        // The first one that waits behind one that was returned.
+        // The first one that waits after one that was returned.
         for index in 0..<size where !isUsed(index) && isUsed(index > 0 ? index - 1 : size - 1) {
             return UInt16(index) | wrap(index)
         }

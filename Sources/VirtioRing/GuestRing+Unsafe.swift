@@ -43,7 +43,7 @@ struct GuestRing {
     struct Cursor: BitwiseCopyable {
         /// The next entry to take. Of a packed ring a position, as in `RingPlace.base`.
         var next: UInt16
-        /// Of a packed ring: the chains and entries that were found behind it.
+        /// Of a packed ring: the chains and entries that were found after it.
         var chains = 0
         var entries = 0
     }
@@ -121,7 +121,7 @@ struct GuestRing {
     var knownCount: Int { isPacked ? cursor.chains : Int(limit &- cursor.next) }
 
     /// Loads the buffer of a chain that will be taken soon into the processor's cache: the first one of the chain
-    /// `distance` behind the next one, if that is known. The numbers are read again when the chain is taken.
+    /// `distance` after the next one, if that is known. The numbers are read again when the chain is taken.
     @inline(__always)
     func prefetch(_ distance: Int, isWritable: Bool) {
         guard distance < knownCount else { return }
@@ -140,7 +140,7 @@ struct GuestRing {
             ? takePacked(isWritable: isWritable, into: &pieces) : takeSplit(isWritable: isWritable, into: &pieces)
     }
 
-    /// Appends a buffer, which may lie in several regions, one behind the other. Returns false if it lies outside the
+    /// Appends a buffer, which may lie in several regions, one after the other. Returns false if it lies outside the
     /// memory, or is a piece too many.
     func append(at address: UInt64, length: UInt32, to pieces: inout PieceList) -> Bool {
         var address = address, rest = UInt64(length)

@@ -26,7 +26,7 @@ struct PieceList: ~Copyable {
         return true
     }
 
-    /// Copies `length` bytes behind those that were written before. What does not fit is left out.
+    /// Copies `length` bytes after those that were written before. What does not fit is left out.
     mutating func write(_ source: UnsafeRawPointer, _ length: Int) {
         unsafe move(length) { unsafe $0.copyMemory(from: source + $1, byteCount: $2) }
     }

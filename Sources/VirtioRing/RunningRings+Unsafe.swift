@@ -184,7 +184,7 @@ struct RunningRings: ~Copyable {
         return .frames
     }
 
-    /// Copies the next frame, with its header in front. Returns false if the chain is impossible.
+    /// Copies the next frame, with its header before it. Returns false if the chain is impossible.
     private mutating func take(
         from pair: Int, into frame: UnsafeMutablePointer<iovec>, _ discardsFrames: Bool
     ) -> Bool {

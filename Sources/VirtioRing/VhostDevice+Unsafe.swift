@@ -15,7 +15,7 @@ import Wire
 // Events. The port's descriptor is a poller, which watches the guest's kicks edge-triggered. A kick need not be read,
 // so that no eventfd can block a worker. A worker takes all frames of the ring, and then requests the next kick.
 //
-// Offloads. The switch gives the device every frame behind its virtio header, as to a TAP. What the guest has not
+// Offloads. The switch gives the device every frame after its virtio header, as to a TAP. What the guest has not
 // negotiated is done here, while the frame is copied: checksums, and segmentation (`FrameWriter`).
 //
 // Faults. An impossible number ends the device: `receive` and `send` return an error from then on, the switch reports

@@ -63,7 +63,7 @@ static void deliver(struct vmnet_interface *it, const uint8_t *frame, size_t len
 }
 
 void deliver_early(struct vmnet_interface *it) {
-    // A broadcast with an EtherType for local experiments (IEEE 802), behind an empty header if there is one.
+    // A broadcast with an EtherType for local experiments (IEEE 802), after an empty header if there is one.
     uint8_t bytes[12 + 60] = {0};
     memset(bytes + it->header, 0xff, 6);
     memcpy(bytes + it->header + 6, "\x3e\x22\xfb\0\0\1\x88\xb5", 8);

@@ -82,7 +82,7 @@ static vmnet_return_t configure(
     if (status != VMNET_SUCCESS) return status;
     if (xpc_dictionary_get_uuid(description, vmnet_network_identifier_key)) it->network->host.without_dhcp = 1;
     if (!mtu) mtu = 1500;
-    // With TSO a segment of 64 KiB behind an Ethernet header; whether the virtio header counts is not documented.
+    // With TSO a segment of 64 KiB after an Ethernet header; whether the virtio header counts is not documented.
     size_t longest = has_segments ? 65550 : (size_t)mtu + 14;
     it->maximum = longest + (it->settings.header_inside ? 0 : it->header);
     xpc_dictionary_set_uint64(result, vmnet_mtu_key, mtu);

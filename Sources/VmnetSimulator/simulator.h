@@ -52,7 +52,7 @@ struct network {
     int members;
     struct memory_host host;
     int tap, stop[2];
-    /// Bytes of the header that the members put in front of frames, and of the TAP's.
+    /// Bytes of the header that the members put before frames, and of the TAP's.
     size_t header, tap_header;
     pthread_t thread;
 };

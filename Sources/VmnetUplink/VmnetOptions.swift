@@ -41,7 +41,7 @@ package struct VmnetOptions: Equatable, Sendable {
         case none
         /// Without metadata.
         case plain
-        /// With a virtio header in front of every frame (macOS 15.4).
+        /// With a virtio header before every frame (macOS 15.4).
         case virtio
     }
 

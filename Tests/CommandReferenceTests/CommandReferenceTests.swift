@@ -84,7 +84,7 @@ import Testing
         #expect(scripts.values.allSatisfy { $0.hasSuffix("\n") && $0.contains("show") })
     }
 
-    /// What a user types behind `show`: `tool show deep THING WAY`.
+    /// What a user types after `show`: `tool show deep THING WAY`.
     private static let nested = CommandReferenceTests.description.replacingOccurrences(
         of: "\"abstract\": \"Show .it at C:\\\\.\", \"arguments\": []",
         with: """

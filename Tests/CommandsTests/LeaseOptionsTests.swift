@@ -69,10 +69,10 @@ import Testing
     @Test func otherBootFilesAreRefused() {
         for (arguments, reason) in [
             (["pc=/srv/a"], "no kind of client"), ([""], "has no file"), (["bios="], "has no file"),
-            (["/srv/"], "not the path of a file"), (["/srv/./a/../b"], "without .. behind"),
+            (["/srv/"], "not the path of a file"), (["/srv/./a/../b"], "without .. after"),
             (["http://192.0.2.1/a"], "only iPXE"), (["bios=http://192.0.2.1/a"], "only iPXE"),
             (["/srv/a", "/srv/b"], "given twice for all clients"), (["bios=/srv/a", "bios=/srv/b"], "twice for bios"),
-            (["/srv/a", "bios=/srv/sub/../../b"], "without .. behind"),
+            (["/srv/a", "bios=/srv/sub/../../b"], "without .. after"),
             (["/srv/a", "bios=/tmp/b"], "is not below /srv"), (["/srv/" + String(repeating: "a", count: 256)], "255"),
             (["/srv/a\u{7}"], "control character"), (["ipxe=http://"], "'http://' has no host; write one"),
             (["ipxe=http:///a"], "has no host"), (["ipxe=http://:80/a"], "has no host"),

@@ -26,7 +26,7 @@ import Uplink
     }
 
     @Test(arguments: [
-        ("socks5://h", "there is no port; write it behind the host, as in socks5://h:1080"),
+        ("socks5://h", "there is no port; write it after the host, as in socks5://h:1080"),
         ("http://h", "as in http://h:3128"), ("http://[2001:db8::1]", "there is no port"),
         ("http://:1", "there is no host"), ("socks5://", "there is no host"),
         ("socks5h://h:1", "use socks5; give socks5://"), ("SOCKS5H://h:1", "use socks5; give socks5://"),

@@ -15,7 +15,7 @@ struct GuestGroup {
     ///   - host: the namespace that they run in; nil for the demo's own.
     ///   - user: the user that runs them; nil for the demo's own.
     ///   - directory: for the files of user-mode Linux.
-    ///   - wrapper: what is put in front of their commands.
+    ///   - wrapper: what is put before their commands.
     init(
         on path: String, in host: Namespace? = nil, as user: String? = nil, directory: String? = nil,
         folder: TemporaryFolder, wrapper: [String] = [], show: Show

@@ -266,7 +266,7 @@ private func segment(_ written: [Written]) -> [[UInt8]] {
 
     @Test(arguments: [false, true]) func noPacketOutgrowsItsLengthField(ipv6: Bool) {
         var frames = stream(ipv6: ipv6, payload: 60_000, size: 1000, flags: .ack)
-        // More of the same stream behind it.
+        // More of the same stream after it.
         let shape = Shape(ipv6: ipv6)
         for index in 0..<10 {
             var frame = frames[index]

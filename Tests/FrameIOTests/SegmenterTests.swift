@@ -163,7 +163,7 @@ struct GSOFrame {
                 stream += view.payload.copied()
                 // PSH belongs to the last one.
                 #expect(view.flags == (stream.count == payload.count ? [.ack, .psh] : [.ack]))
-                // Everything in front of IP, and TCP's options, go along unchanged.
+                // Everything before IP, and TCP's options, go along unchanged.
                 #expect(segment[..<frame.network] == frame.bytes[..<frame.network])
                 #expect(
                     segment[frame.transport + 20..<frame.payloadOffset]

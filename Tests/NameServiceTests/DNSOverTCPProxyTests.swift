@@ -90,7 +90,7 @@ private final class ClientSocket {
     @Test func thousandsOfPipelinedQueriesAreAnswered() throws {
         let harness = try DNSProxyHarness(), client = try harness.connect()
         client.socket.setBuffers(send: 1 << 20, receive: 1 << 20)
-        // An unassigned operation, behind a question that takes a moment.
+        // An unassigned operation, after a question that takes a moment.
         let query: [UInt8] = [0, 12, 0x12, 0x34, 0x78, 0, 0, 0, 0, 0, 0, 0, 0, 0]
         let all =
             [0, 19, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0x61, 0, 0, 1, 0, 1]

@@ -135,7 +135,7 @@ import Wire
         }
         for (text, cause) in [
             ("com", "one label"), ("COM:443", "one label"), ("*.com", "top-level domain"), ("*", "every name"),
-            ("*:443", "every name"), ("www.*.com", "labels in front"), ("*a.example", "labels in front"),
+            ("*:443", "every name"), ("www.*.com", "labels at the start"), ("*a.example", "labels at the start"),
             ("b\u{fc}cher.example:443", "xn--"), ("localhost", "--host-loopback"), ("Localhost:80", "--host-loopback"),
             ("http://a.example", "is a URL"), ("a.example:x", "'x' is not a port"), ("", "is not CIDR"),
             ("1", "is not CIDR"),

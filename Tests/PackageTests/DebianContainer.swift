@@ -53,7 +53,7 @@ final class DebianContainer {
         ]
     }
 
-    /// The words in front of a command of a user, who has logged in.
+    /// The words before a command of a user, who has logged in.
     private func asUser(_ user: String) -> [String] {
         [
             "runuser", "--user", user, "--", "sh", "-c",

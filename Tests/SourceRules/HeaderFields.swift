@@ -29,7 +29,7 @@ enum HeaderFields {
                 let name = rest[..<open].reversed().prefix { $0.isLetter || $0.isNumber }
                 rest = rest[rest.index(after: open)...]
                 guard accessors.contains(String(name.reversed())) else { continue }
-                // The arguments may be on the lines behind.
+                // The arguments may be on the lines after.
                 let text = ([String(rest)] + code[(number + 1)...].prefix(5)).joined(separator: "\n")
                 if let offset = arguments(text).last(where: { $0.hasPrefix("at:") }), hasNumber(offset, from: 0) {
                     found.append(number)

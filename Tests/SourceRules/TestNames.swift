@@ -34,7 +34,7 @@ enum TestNames {
         return scripts + documents
     }
 
-    /// The names between backquotes behind "Test:" or "Tests:", and in the last column of a table of proofs.
+    /// The names between backquotes after "Test:" or "Tests:", and in the last column of a table of proofs.
     static func proofs(_ line: String, isTable: Bool) -> [String] {
         let text: Substring
         if let mark = line.range(of: "Test: ") ?? line.range(of: "Tests: ") {

@@ -11,7 +11,7 @@ enum Forged {
         gateway6 = IPv6Address(linkLocalFrom: mac(0x99))
     static let allNodes = MACAddress(0x3333_0000_0001)
 
-    /// Names of ways to put a frame behind tags that receivers take out, and the frame behind them.
+    /// Names of ways to put a frame after tags that receivers take out, and the frame after them.
     static func wrappings(_ frame: [UInt8]) -> [(String, [UInt8])] {
         let tag: [UInt8] = [0x81, 0, 0x60, 0], service: [UInt8] = [0x88, 0xa8, 0, 0], other: [UInt8] = [0x81, 0, 0, 5]
         let snap = [UInt8((frame.count - 8) >> 8), UInt8((frame.count - 8) & 0xff), 0xaa, 0xaa, 3, 0, 0, 0] as [UInt8]

@@ -38,7 +38,7 @@ import Wire
         return sum.isValid && (position.isIPv6 || header.isValid)
     }
 
-    /// The payloads of TCP segments over IPv4 without options, one behind the other.
+    /// The payloads of TCP segments over IPv4 without options, one after the other.
     private func payloads(_ frames: [[UInt8]]) -> [UInt8] { frames.flatMap { $0.dropFirst(54) } }
 
     @Test func longFrameIsSegmentedForPlainPorts() throws {

@@ -70,7 +70,7 @@ import Wire
                 #expect(listener.received().isEmpty && harness.counters(other).drops(.spoofed) == count, "\(name)")
             }
             try other.send(Forged.deep(forged))
-            // Zeros behind a short frame, as a link adds them, could make a packet of it.
+            // Zeros after a short frame, as a link adds them, could make a packet of it.
             for length in 15..<(forged[12] == 8 && forged[13] == 6 ? 42 : 34) {
                 try other.send(Array(forged.prefix(length)))
             }

@@ -77,7 +77,7 @@ import Wire
                 + StreamPeer.wrap(good))
         harness.settle()
         #expect(
-            one.receive() == [good] && two.receive() == [good], "what came before it counts, what came behind does not")
+            one.receive() == [good] && two.receive() == [good], "what came before it counts, what came after does not")
         #expect(ended(harness, bad) == .ended(bad.number, badLength: length))
         // The port is not detached yet: it neither spins nor takes frames.
         try bad.send(raw: StreamPeer.wrap(good))

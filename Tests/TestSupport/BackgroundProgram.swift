@@ -60,7 +60,7 @@ package final class BackgroundProgram {
 
     package func type(_ text: String) throws { try input.write(Array(text.utf8)) }
 
-    /// Waits until `pattern` has been printed, behind the first `offset` characters.
+    /// Waits until `pattern` has been printed, after the first `offset` characters.
     /// - Returns: what was printed up to and including it.
     @discardableResult
     package func wait(for pattern: String, after offset: Int = 0, within seconds: Double = 30) throws -> String {

@@ -21,7 +21,7 @@ package struct Endpoint: Sendable {
 
 /// Ethernet frames for tests, with valid checksums and lengths. Tests that need an invalid frame change a byte of one.
 package enum Frames {
-    /// 52:54:00 with `number` behind it: the addresses that QEMU gives its guests.
+    /// 52:54:00 with `number` after it: the addresses that QEMU gives its guests.
     package static func mac(_ number: Int) -> MACAddress { MACAddress(0x5254_0000_0000 | UInt64(number)) }
 
     /// A frame with any payload. The default type is the one for local experiments (IEEE 802).

@@ -75,7 +75,7 @@ package final class Namespace {
         }
     }()
 
-    /// The words to put in front of a command so that it runs in here.
+    /// The words to put before a command so that it runs in here.
     package var prefix: [String] { ["ip", "netns", "exec", name] }
 
     /// Runs a command to its end in here, and returns what it printed.
@@ -127,11 +127,11 @@ package final class Namespace {
         try BackgroundProgram(prefix + arguments, environment: environment, name: arguments[0], echo: echo)
     }
 
-    /// The words to put in front of a command in here that keeps leases where the system's are, so that it finds none
+    /// The words to put before a command in here that keeps leases where the system's are, so that it finds none
     /// and they go with it: `ip netns exec` gives each program its own mounts.
     package static let withoutState = ["sh", "-c", "mount -t tmpfs none /var/lib && exec \"$@\"", "sh"]
 
-    /// The words to put in front of a command so that it runs as `user`, without any privilege.
+    /// The words to put before a command so that it runs as `user`, without any privilege.
     package static func running(as user: String?) -> [String] {
         user.map { ["setpriv", "--reuid", $0, "--regid", "nogroup", "--clear-groups", "--"] } ?? []
     }

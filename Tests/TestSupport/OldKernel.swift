@@ -3,7 +3,7 @@ import Platform
 
 /// A kernel that forwards IPv6 between all interfaces or none, as far as a program sees it.
 package enum OldKernel {
-    /// The words in front of a command with separate mounts, in which `conf/all` has no `force_forwarding`, as
+    /// The words before a command with separate mounts, in which `conf/all` has no `force_forwarding`, as
     /// before Linux 6.17.
     package static func hidingForwarding(_ folder: TemporaryFolder) throws -> [String] {
         let copy = folder.file("conf"),

@@ -38,7 +38,7 @@ package final class VMNetDaemon {
     package let readyLine: String
 
     /// Starts it in a namespace and waits until it is ready.
-    /// - Parameter wrapper: what is put in front of the command.
+    /// - Parameter wrapper: what is put before the command.
     package init(
         in namespace: Namespace, _ arguments: [String], folder: TemporaryFolder, environment: [String: String?] = [:],
         level: String = "debug", product: String = "vde_vmnet", wrapper: [String] = [],

@@ -3,7 +3,7 @@ import Platform
 
 /// nft(8) with a copy of libnftables, which our program does not find: it runs nft, and does not own its tables.
 package struct SeparateNFT {
-    /// The words in front of our program.
+    /// The words before our program.
     package let wrapper: [String]
     /// The environment of our program.
     package let environment: [String: String?]

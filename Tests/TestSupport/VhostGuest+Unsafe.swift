@@ -3,7 +3,7 @@ import CLibrary
 import Platform
 import Timing
 
-/// A guest's virtio network driver with the front end before it, in this process: two queue pairs in shared
+/// A guest's virtio network driver with its front end, in this process: two queue pairs in shared
 /// memory, of which the first one is used by default, and the messages of vhost-user. Every word can be made wrong.
 @safe
 package final class VhostGuest: @unchecked Sendable {
@@ -16,7 +16,7 @@ package final class VhostGuest: @unchecked Sendable {
     package static let memoryLength = 2 << 20
     /// The rings of both pairs.
     package static let ringCount = 4
-    /// The 12 bytes in front of each frame.
+    /// The 12 bytes before each frame.
     package static let headerLength = 12
 
     /// Where things are in the memory: of each ring, or of each pair.
@@ -166,7 +166,7 @@ package final class VhostGuest: @unchecked Sendable {
         for index in 0..<VhostGuest.entries { offerReceiveBuffer(index, pair: pair) }
     }
 
-    /// The next received frame behind its header, from all its buffers, which are offered again.
+    /// The next received frame after its header, from all its buffers, which are offered again.
     package func receive(pair: Int = 0) -> [UInt8]? {
         let ring = 2 * pair
         guard let first = takeUsed(ring: ring) else { return nil }
@@ -184,7 +184,7 @@ package final class VhostGuest: @unchecked Sendable {
         }
     }
 
-    /// Offers a frame to be sent, behind its header: one descriptor for the header, and one for each piece.
+    /// Offers a frame to be sent, after its header: one descriptor for the header, and one for each piece.
     package func send(
         _ frame: [UInt8], header: [UInt8] = [UInt8](repeating: 0, count: 12), pieces: Int = 1, pair: Int = 0
     ) {

@@ -40,7 +40,7 @@ package final class VirtualMachine {
     ///   - netdev: the value of `-netdev`, with the id net0.
     ///   - user: runs QEMU as this user.
     ///   - tools: programs, statically linked, that the guest has in /bin.
-    ///   - wrapper: what is put in front of QEMU's command.
+    ///   - wrapper: what is put before QEMU's command.
     package static func qemu(
         _ name: String, netdev: String, mac: String, in namespace: Namespace? = nil, user: String? = nil,
         device: String = "", options: [String] = [], tools: [String] = [],

@@ -74,7 +74,7 @@ import Wire
         var reassembler = Reassembler()
         #expect(take(fragment(0..<13, isLast: false), &reassembler) == .refused, "not a multiple of eight")
         #expect(take(fragment(800..<1600, isLast: true), &reassembler) == .incomplete)
-        #expect(take(fragment(1600..<2400, isLast: false), &reassembler) == .refused, "behind the end")
+        #expect(take(fragment(1600..<2400, isLast: false), &reassembler) == .refused, "after the end")
         #expect(take(fragment(800..<1600, isLast: true, id: 2), &reassembler) == .incomplete)
         #expect(take(fragment(1600..<2400, isLast: true, id: 2), &reassembler) == .refused, "a second end")
         // Longer than 65,535 bytes ("ping of death").

@@ -19,7 +19,7 @@ import Wire
     @Test func bytesKeepTheirPositions() {
         var random = SeededGenerator(seed: 4), memory = BufferBudget(limit: 64 << 20)
         var buffer = StreamBuffer(), start = 0, count = 0
-        // The range behind `count` that was received out of order.
+        // The range after `count` that was received out of order.
         var early: Range<Int>?
         for _ in 0..<4000 {
             switch Int.random(in: 0..<4, using: &random) {

@@ -235,7 +235,7 @@ import Wire
         #expect(other.accept(200, length: 50, isFin: true, room: 1000)?.offset == 100)
         #expect(
             other.accept(240, length: 50, isFin: false, room: 1000)?.accepted == 0..<10 && other.outOfOrder.end == 150,
-            "behind the end there is nothing")
+            "after the end there is nothing")
         #expect(other.accept(100, length: 100, isFin: false, room: 1000)?.delivered == 150)
         #expect(other.isFinReceived && other.rcvNxt == 251)
     }

@@ -288,7 +288,7 @@ private struct LossyLink {
                 first = UInt32.random(in: 0...UInt32.max, using: &random)
             var receiver = TCPReceiver(rcvNxt: first)
             _ = receiver.advertise(10_000, scale: 7)
-            // The position of each byte in the buffer: bytes in order, and behind them those out of order.
+            // The position of each byte in the buffer: bytes in order, and after them those out of order.
             var stream = [Int?](repeating: nil, count: length), inOrder = 0
             var steps = 0
             while !receiver.isFinReceived && steps < 100_000 {

@@ -11,7 +11,7 @@ import Testing
     /// Bytes of a map for all of the guest's memory, which begins at 4 GiB.
     private static let length = (Int(VhostGuest.guestBase) + VhostGuest.memoryLength) / 4096 / 8
 
-    /// Bytes of the map in front of those for the memory.
+    /// Bytes of the map before those for the memory.
     private static let gap = Int(VhostGuest.guestBase) / 4096 / 8
 
     /// The pages whose bits are set, by their place in the memory.

@@ -39,7 +39,7 @@ final class Link {
         return sender.send(to: interface.device)
     }
 
-    /// Sends copies of `frame` with an empty virtio header in front of each.
+    /// Sends copies of `frame` with an empty virtio header before each.
     func sendWithHeaders(_ frame: [UInt8], count: Int) -> (sent: Int, error: Int32) {
         batch.removeAll()
         batch.append(copying: frame.rawSpan)

@@ -20,12 +20,12 @@ extension VmnetFrameworkTests {
         let good = question(), long = [UInt8](repeating: 0, count: 1515)
         var sent = 0
         var remaining = [good, good, long, good, good, good]
-        // As the forwarder does it: what is refused is left out, what comes behind it is tried again.
+        // As the forwarder does it: what is refused is left out, what comes after it is tried again.
         while !remaining.isEmpty {
             let (taken, error) = link.send(remaining)
             sent += taken
             remaining.removeFirst(taken)
-            // One behind those that were taken is not known to be at fault yet.
+            // One after those that were taken is not known to be at fault yet.
             guard !remaining.isEmpty, taken == 0 else { continue }
             #expect(error == Errno.messageTooLong && remaining[0] == long)
             remaining.removeFirst()

@@ -32,7 +32,7 @@ import Wire
         #expect(!list.append(name("a.example"), room: 12) && list.bytes.isEmpty)
         #expect(list.append(name("a.example"), room: 13) == true)
         #expect(!list.append(name("b.example"), room: 16) && list.append(name("b.example"), room: 17))
-        // Behind 255 bytes, a second piece has two more.
+        // After 255 bytes, a second piece has two more.
         var long = DHCPSearchList()
         for index in 0..<4 { #expect(long.append(name(String(repeating: "\(index)", count: 61)), room: 1000) == true) }
         #expect(long.bytes.count == 252 && !long.append(name("abc"), room: 260) && long.append(name("abc"), room: 261))

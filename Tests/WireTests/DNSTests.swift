@@ -77,7 +77,7 @@ import Wire
             let bytes: [UInt8] = [0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0] + tail + [0, 1, 0, 1]
             #expect(throws: WireError.badField) { _ = try DNSView(bytes.rawSpan).question() }
         }
-        // One that points back to a name is followed, and parsing goes on behind the pointer.
+        // One that points back to a name is followed, and parsing goes on after the pointer.
         let bytes: [UInt8] = [1, 0x61, 0, 2, 0x62, 0x63, 0xc0, 0, 9]
         var offset = 3
         #expect(try DNSName(parsing: bytes.rawSpan, at: &offset).description == "bc.a")

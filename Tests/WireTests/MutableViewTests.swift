@@ -252,7 +252,7 @@ private let destination6 = IPv6Address("2001:db8::9")!
             in: NeighborDiscovery.routerAdvertisement(
                 from: router, to: guest, prefix: 0xfd00 << 48, lifetime: 1800, mtu: 1400))
         #expect(throws: WireError.badField) { _ = try NDPView(bytes.rawSpan).target }
-        // A router advertisement has sixteen bytes in front of its options.
+        // A router advertisement has sixteen bytes before its options.
         var options = NDPOptions(bytes.rawSpan.from(16))
         var kinds: [UInt8] = []
         while !options.isAtEnd {

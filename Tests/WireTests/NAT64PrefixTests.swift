@@ -3,7 +3,7 @@ import Testing
 import Wire
 
 @Suite struct NAT64PrefixTests {
-    /// RFC 6052 section 2.4: 192.0.2.33 behind each prefix.
+    /// RFC 6052 section 2.4: 192.0.2.33 after each prefix.
     private static let examples = [
         ("2001:db8::", 32, "2001:db8:c000:221::"), ("2001:db8:100::", 40, "2001:db8:1c0:2:21::"),
         ("2001:db8:122::", 48, "2001:db8:122:c000:2:2100::"), ("2001:db8:122:300::", 56, "2001:db8:122:3c0:0:221::"),

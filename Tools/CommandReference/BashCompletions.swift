@@ -69,7 +69,7 @@ enum BashCompletions {
                     prev=${COMP_WORDS[COMP_CWORD - 2]}
                 fi
                 _\(name)_command
-                # What is in front of the last colon is not replaced.
+                # What is before the last colon is not replaced.
                 if [[ -n $behind ]]; then
                     COMPREPLY=("${COMPREPLY[@]#"$behind"}")
                 fi

@@ -12,7 +12,7 @@ package struct ProgramDescription: Decodable, Sendable {
         case command
     }
 
-    /// The subcommand whose options need no subcommand in front of them; the program itself if there is none.
+    /// The subcommand whose options need no subcommand before them; the program itself if there is none.
     package var defaultCommand: CommandDescription {
         command.subcommands?.first { $0.commandName == command.defaultSubcommand } ?? command
     }

@@ -56,7 +56,7 @@ enum FishCompletions {
                 test (__\(name)_command) = "$argv[1]"; and not __\(name)_has_program $argv[1]
             end
 
-            # Whether the line has that many words in front of the one that is typed.
+            # Whether the line has that many words before the one that is typed.
             function __\(name)_has
                 test (count (commandline -opc)) -eq $argv[1]
             end

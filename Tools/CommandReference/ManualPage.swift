@@ -77,7 +77,7 @@ package struct ManualPage: Sendable {
         sentences(text.replacing("\n", with: " ").split(separator: " ").joined(separator: " "))
     }
 
-    /// The hand-written text in two: DESCRIPTION, and the sections behind OPTIONS.
+    /// The hand-written text in two: DESCRIPTION, and the sections after OPTIONS.
     private static func split(_ text: String, _ name: String) throws -> (String, String) {
         let text = withoutComments(text)
         guard text.hasPrefix(".Sh DESCRIPTION\n") else {

@@ -106,7 +106,7 @@ enum ZshCompletions {
             option.kind == .flag
             ? "" : ":\(escaped(option.valueName ?? "value")):\(action(option.completion, name))"
         return names.map { one in
-            // `=`: in the same word behind a sign, or in the next word.
+            // `=`: in the same word after a sign, or in the next word.
             let sign = option.kind == .flag || !isLong(one) ? "" : "="
             let exclusion = option.isRepeating ? "*" : names.count > 1 ? "(\(names.joined(separator: " ")))" : ""
             return quoted(exclusion + one + sign + summary + value)

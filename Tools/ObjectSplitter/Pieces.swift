@@ -20,9 +20,9 @@ struct Processor {
     let branch, load: Int
     /// The type of relocations for a distance in data.
     let distance: Int
-    /// What an instruction's distance counts from, in bytes behind the distance.
+    /// What an instruction's distance counts from, in bytes after the distance.
     let bias: Int
-    /// The number of bytes that an operand behind the distance may have.
+    /// The number of bytes that an operand after the distance may have.
     let operand: Int
     /// The type of an entry of a jump table, where the assembler leaves these to the linker.
     let tableEntry: Int?

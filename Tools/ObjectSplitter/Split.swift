@@ -132,7 +132,7 @@ struct Splitter {
         }
         try findTables()
         for section in objects.keys { try findDistances(section) }
-        // An instruction's relocation may mean the end of an object, or have an operand behind it.
+        // An instruction's relocation may mean the end of an object, or have an operand after it.
         for (section, list) in relocations where isCode(section) {
             for relocation in list {
                 guard let data = self.section(ofSymbol: relocation.symbol), var pieces = divided[data], !isCode(data)
@@ -360,7 +360,7 @@ struct Splitter {
         if isCode(section) { target += processor.bias }
         if let table { target -= old.offset - table.lowerBound }
         if isCode(section), let table = isTable(named, target), table.lowerBound != target {
-            // An operand follows the distance, so that the place is behind the table.
+            // An operand follows the distance, so that the place is after the table.
             target = table.upperBound
             guard target - old.addend <= processor.bias + processor.operand else {
                 throw failure("the instruction at \(old.offset) of section \(section) names the inside of a jump table")

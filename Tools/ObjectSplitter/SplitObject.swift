@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// What `split` writes: the bytes of an object, and behind them new tables of its relocations, symbols and sections.
+// What `split` writes: the bytes of an object, and after them new tables of its relocations, symbols and sections.
 
 /// An object whose sections are divided. Each piece becomes a section of the same name and bytes, with a symbol. The
 /// old sections stay, with no bytes.

@@ -128,7 +128,7 @@ extension ELFObject {
             let target = try image.number(at: symbol + 6, bytes: 2)
             // 0 is another object's symbol; numbers from 0xff00 on are no sections.
             guard target != 0, target < 0xff00, target < sections.count else { return nil }
-            // Descriptors lie behind their symbols. A negative addend (a number of two's complement) is none of one.
+            // Descriptors lie after their symbols. A negative addend (a number of two's complement) is none of one.
             let addend = entry + 16
             guard image.bytes[addend + 7] < 0x80 else { return nil }
             let place = try image.number(at: symbol + 8, bytes: 8) + image.number(at: addend, bytes: 8)

@@ -46,7 +46,7 @@ void platform_datagram_set_fragmentation(int fd, int ipv6, int is_allowed);
 /// least 1.
 int platform_datagrams_receive(int fd, struct platform_datagram *datagrams, unsigned count, size_t capacity);
 /// Sends up to `count` datagrams without blocking. Returns how many were taken, at least 1; the error of the next one
-/// comes with the next call. A pending error of the socket comes before. Datagrams of one flow that lie one behind the
+/// comes with the next call. A pending error of the socket comes before. Datagrams of one flow that lie one after the
 /// other and are equally long, up to `longest_segment` bytes, are passed to the system as one. Where it refuses that,
 /// they go one by one, and `longest_segment` is lowered so that the next ones do at once.
 int platform_datagrams_send(
@@ -62,7 +62,7 @@ struct platform_datagram_error {
     struct platform_inet_address peer;    // where the datagram was sent
     struct platform_inet_address sender;  // of the ICMP message; family 0 if unknown
 };
-/// Takes the oldest error of a socket, and the start of the datagram behind its UDP header: up to `capacity` bytes.
+/// Takes the oldest error of a socket, and the start of the datagram after its UDP header: up to `capacity` bytes.
 /// Returns their number; -EAGAIN if there is no error, and on systems that do not keep them.
 ssize_t platform_datagram_error(int fd, struct platform_datagram_error *error, void *bytes, size_t capacity);
 

@@ -119,7 +119,7 @@ void platform_vhost_signal(struct platform_vhost_signaller *signaller, int event
 
 // ---- Memory
 
-// A file that was shortened after its size was checked. The kernel reports an access behind its end by SIGBUS, on the
+// A file that was shortened after its size was checked. The kernel reports an access after its end by SIGBUS, on the
 // thread that has made it. The handler maps zeros over the whole file's mapping, and the access goes on.
 
 enum { SLOTS = 2048 };

@@ -224,7 +224,7 @@ static int is_same(const struct platform_inet_address *one, const struct platfor
         memcmp(one->bytes, other->bytes, sizeof one->bytes) == 0;
 }
 
-/// How many datagrams from the first on fit into one message: of one flow, one behind the other in memory, and equally
+/// How many datagrams from the first on fit into one message: of one flow, one after the other in memory, and equally
 /// long, except that the last one may be shorter.
 static unsigned joined(const struct platform_datagram *first, unsigned count, uint32_t limit) {
     size_t size = first->length, total = size;

@@ -21,7 +21,7 @@
 static int result(int value) { return value < 0 ? -errno : value; }
 
 #ifndef SOCK_CLOEXEC
-// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set behind it. The program
+// Where there are no socket-type flags for them (macOS), close-on-exec and non-blocking are set after it. The program
 // never forks without exec, and passes descriptors by posix_spawn, so that no child inherits one in between.
 static int prepare(int fd) {
     if (fd < 0) return -errno;

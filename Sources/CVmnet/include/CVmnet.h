@@ -14,7 +14,7 @@
 enum { CVMNET_HOST = 1000, CVMNET_SHARED = 1001, CVMNET_BRIDGED = 1002 };
 
 /// How GSO frames of up to 64 KiB are exchanged: not at all; without a header, with checksums that the framework fills
-/// in (macOS 12); or behind a virtio header of 12 bytes, which every frame has then (macOS 15.4).
+/// in (macOS 12); or after a virtio header of 12 bytes, which every frame has then (macOS 15.4).
 enum { CVMNET_NO_OFFLOAD = 0, CVMNET_PLAIN_OFFLOAD = 1, CVMNET_VIRTIO_OFFLOAD = 2 };
 
 /// An address that bootpd reserves for one client.
@@ -80,7 +80,7 @@ struct cvmnet_parameters {
     /// Frames in one call.
     int read_batch;
     int write_batch;
-    /// Bytes of the header in front of every frame: 0 or 12.
+    /// Bytes of the header before every frame: 0 or 12.
     int header;
     /// After a start that failed: the rule that was at fault, or -1.
     int failed_rule;

@@ -86,7 +86,7 @@ final class CaptureOutput {
             return .written
         } catch {
             if error.code == Errno.brokenPipe { return .noReader }
-            // The file ends behind a block.
+            // The file ends after a block.
             if isRegular { try? descriptor.truncate(to: written) }
             let remedy = error.isFullDisk ? "make room, or write elsewhere" : "write elsewhere by -w"
             throw ExitError(

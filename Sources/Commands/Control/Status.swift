@@ -55,7 +55,7 @@ package struct Status: ParsableCommand {
     }
 
     /// Home, each line cleared and written, and the rest of the screen cleared (ECMA-48). The whole screen is not
-    /// cleared first, which would flicker. A line is not cleared behind its text, which may end at the last column.
+    /// cleared first, which would flicker. A line is not cleared after its text, which may end at the last column.
     static func redrawn(_ text: String) -> String {
         "\u{1b}[H"
             + text.split(separator: "\n", omittingEmptySubsequences: false).map { "\u{1b}[2K" + $0 }

@@ -17,7 +17,7 @@ struct ClientFQDN {
         static let noUpdates = Flags(rawValue: 1 << 3)
     }
 
-    /// Octets in front of the name.
+    /// Octets before the name.
     static let headerLength = 3
     /// A server sets both return codes to it (RFC 4702 section 2.2).
     private static let returnCode: UInt8 = 255

@@ -118,7 +118,7 @@ struct NetworkDescription {
         return value == NetworkDescription.ipxeClass || NetworkDescription.hasIPXEClass(value)
     }
 
-    /// Whether one of the classes, each behind its length (RFC 3004 section 4), is that of iPXE.
+    /// Whether one of the classes, each after its length (RFC 3004 section 4), is that of iPXE.
     private static func hasIPXEClass(_ value: [UInt8]) -> Bool {
         var rest = value[...], isFound = false
         while let length = rest.popFirst() {

@@ -21,7 +21,7 @@ struct ApplicationFirewallCheck: HostCheck {
             programs: ToolOutput.of(tool, "--listapps") ?? "")
     }
 
-    /// Whether the line behind bootpd's has it blocked.
+    /// Whether the line after bootpd's has it blocked.
     private var blocksBootpd: Bool {
         let lines = programs.split(separator: "\n").filter { $0.contains { !$0.isWhitespace } }
         guard let index = lines.firstIndex(where: { $0.contains(text: Self.bootpd) }), index + 1 < lines.count else {

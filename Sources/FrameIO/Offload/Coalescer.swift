@@ -32,7 +32,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
             let network = Coalescer.network
             switch frame.big16(at: EthernetHeader.Field.type) {
             case EtherType.ipv4:
-                // Version 4 without options; TCP; not a fragment; no CE mark; nothing behind the packet.
+                // Version 4 without options; TCP; not a fragment; no CE mark; nothing after the packet.
                 let mark = IPv4Header.congestionExperienced
                 guard frame.byte(at: network + IPv4Header.Field.versionAndLength) == IPv4Header.versionAndLength,
                     frame.byte(at: network + IPv4Header.Field.protocolNumber) == IPProtocol.tcp,
@@ -95,7 +95,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
     /// Bytes of all headers, which every frame of the run has.
     package var headerLength: Int { first.headerLength }
 
-    /// Adds the frame behind the run's last one in the batch. Returns false if it does not belong to the run.
+    /// Adds the frame after the run's last one in the batch. Returns false if it does not belong to the run.
     /// - Parameter head: the run's first frame.
     package mutating func append(_ frame: RawSpan, to head: RawSpan) -> Bool {
         guard !isComplete, let segment = Segment(frame), segment.headerLength == first.headerLength,
@@ -234,7 +234,7 @@ package struct Coalescer: BitwiseCopyable, Sendable {
         var others = pseudoHeader(frame, transportLength: frame.byteCount - first.transport)
         others.add(frame.extracting(first.transport..<headerLength))
         let payload = others.finished
-        // Behind an odd number of bytes, the two bytes of each word are exchanged (RFC 1071 section 2).
+        // After an odd number of bytes, the two bytes of each word are exchanged (RFC 1071 section 2).
         sum.add(word: before & first.payloadLength & 1 == 0 ? payload : payload.byteSwapped)
     }
 

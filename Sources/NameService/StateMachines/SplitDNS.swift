@@ -23,7 +23,7 @@ package enum SplitDNS {
             for domain in domains {
                 let name = domain.hasPrefix("~") ? domain.dropFirst() : domain
                 for server in own {
-                    // Behind `#` is the name of the server's certificate.
+                    // After `#` is the name of the server's certificate.
                     let address = server.prefix { $0 != "#" }
                     append("\(name)", "\(address)", to: &found)
                 }

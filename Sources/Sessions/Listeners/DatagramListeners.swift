@@ -17,7 +17,7 @@ extension ListenerSession {
     func attach(_ stranger: UnknownPeer, at port: PortNumber) {
         defer { control.rearm(port) }
         guard let listener = datagramListeners[port] else { return }
-        // More of the client's frames may have been queued behind its first one.
+        // More of the client's frames may have been queued after its first one.
         if clients.contains(where: { $0.value.name == stranger.name && $0.value.listener == port }) { return }
         let name = PrintableText.line((try? UnixPath(stranger.name))?.description ?? "")
         let user = stranger.user.map { " of \(UserDatabase.userName($0))" } ?? ""

@@ -10,7 +10,7 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
     case address
     /// ARP or neighbour discovery that names the hardware address of another.
     case neighbor
-    /// Headers that are not in one piece, so that any of the above could be behind them.
+    /// Headers that are not in one piece, so that any of the above could be after them.
     case hiddenHeader
     /// More VLAN tags than are read.
     case tooManyTags
@@ -40,7 +40,7 @@ package enum GuestOffence: UInt8, CaseIterable, BitwiseCopyable, Sendable {
             return nil
         }
         let offset = start &+ headerLength
-        // Bytes behind the packet are padding, which its receiver does not read.
+        // Bytes after the packet are padding, which its receiver does not read.
         let totalLength = Int(frame.big16(at: start &+ IPv4Header.Field.totalLength))
         let rest = min(frame.byteCount &- start, totalLength) &- headerLength
         guard headerLength >= IPv4Header.length,

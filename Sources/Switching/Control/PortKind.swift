@@ -5,7 +5,7 @@
 package enum PortKind: BitwiseCopyable, Sendable {
     /// A connected datagram socket, one plain frame a datagram: VDE, QEMU dgram, an inherited socket.
     case datagram
-    /// A connected stream socket, each plain frame behind its length: QEMU stream, socket_vmnet's clients.
+    /// A connected stream socket, each plain frame after its length: QEMU stream, socket_vmnet's clients.
     case stream
     /// A connected socket of sequenced packets, one plain frame a packet: user-mode Linux's vector transport `bess`.
     case sequencedPacket
@@ -22,7 +22,7 @@ package enum PortKind: BitwiseCopyable, Sendable {
     /// No descriptor: the rings to and from the services.
     case service
 
-    /// The receiver learns when the peer has closed the connection: behind the last frame.
+    /// The receiver learns when the peer has closed the connection: after the last frame.
     var hasEnd: Bool { self == .stream || self == .sequencedPacket }
 }
 

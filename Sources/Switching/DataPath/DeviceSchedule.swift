@@ -15,7 +15,7 @@ struct DeviceSchedule {
 }
 
 extension Dispatcher {
-    /// Has a device polled behind the batch.
+    /// Has a device polled after the batch.
     mutating func scheduleDevice(_ port: PortNumber, isReadable: Bool) {
         deviceSchedule.port = port
         deviceSchedule.isDue = true

@@ -205,7 +205,7 @@ extension Dispatcher {
     /// Reports once that a port's receiver is not there. Without `tablesLock`.
     func reportUnreachable(_ number: PortNumber, _ error: Int32) {
         fabric.tablesLock.lock()
-        // The end of a connection is reported behind the last frame that came by it.
+        // The end of a connection is reported after the last frame that came by it.
         let isExpected =
             ports[number].kind.hasEnd && !ports[number].egress.hasEnded
             && (error == Errno.brokenPipe || error == Errno.reset)

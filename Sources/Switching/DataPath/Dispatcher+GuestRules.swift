@@ -199,7 +199,7 @@ extension Dispatcher {
             case .hiddenHeader: .hidden
             case .tooManyTags: .tags
             }
-        // Behind too many tags a lease may be claimed, and the source guard protects other guests from that, too.
+        // After too many tags a lease may be claimed, and the source guard protects other guests from that, too.
         if settings.rules.reach == .everywhere || (offence == .tooManyTags && settings.policy.takesDHCP) {
             return .drop(reason)
         }

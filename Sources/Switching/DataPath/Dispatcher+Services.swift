@@ -40,7 +40,7 @@ extension Dispatcher {
     }
 }
 
-/// Tags that were removed from a frame, the outermost first. The services read plain frames, as a kernel does behind
+/// Tags that were removed from a frame, the outermost first. The services read plain frames, as a kernel does after
 /// its VLAN interfaces; other ports may send the same frame with its tags.
 private struct RemovedTags: BitwiseCopyable {
     private var count = 0

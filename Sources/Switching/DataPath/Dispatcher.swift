@@ -34,7 +34,7 @@ struct Dispatcher: ~Copyable {
     var hasPausedIngress = false
     /// Addresses move between ports: every port is to be probed for a loop.
     var needsLoopProbes = false
-    /// A neighbour solicitation to be sent behind the batch.
+    /// A neighbour solicitation to be sent after the batch.
     var solicitation: SourceBindings.Solicitation?
     var deviceSchedule = DeviceSchedule()
 
@@ -216,7 +216,7 @@ struct Dispatcher: ~Copyable {
                 guard let isForUplink = checkGuest(context, header, batch) else { return nil }
                 if !isForUplink { reach.remove(.uplinks) }
             }
-            // Behind the source guard: what it drops is no sign of an address conflict.
+            // After the source guard: what it drops is no sign of an address conflict.
             if header.service == .arp { _ = offer(context, as: .arp, batch) }
             if header.payload == .ipv6 && settings.hasRouter { copyToRouterService(context, header, batch) }
             if let names = settings.names, header.destination == names.hardware,

@@ -5,13 +5,13 @@ import Wire
 /// The fields of a frame that classification needs, read once.
 @usableFromInline
 package struct FrameHeader: BitwiseCopyable {
-    /// The payload behind the tags.
+    /// The payload after the tags.
     @usableFromInline
     package enum Payload: BitwiseCopyable, Sendable {
         case other, ipv4, arp, ipv6
         /// May be a probe of the `LoopDetector`.
         case loopProbe
-        /// Behind more tags than are read.
+        /// After more tags than are read.
         case hidden
     }
 

@@ -42,7 +42,7 @@ extension PortEgress {
             case Errno.again, Errno.noBuffers:
                 endpoint.counters.dropped(.queueFull, frames: count)
             case Errno.invalid:
-                // The kernel rejects the headers, such as a runt behind them.
+                // The kernel rejects the headers, such as a runt after them.
                 endpoint.counters.dropped(.malformed, frames: count)
             default:
                 endpoint.counters.dropped(.unreachable, frames: count)

@@ -88,7 +88,7 @@ struct PortEgress: ~Copyable {
         } while vector.append(nextOf: &segmenter, from: frame, in: batch, edit: edit)
     }
 
-    /// To a receiver of each frame in one piece, behind a virtio header or with its checksum complete.
+    /// To a receiver of each frame in one piece, after a virtio header or with its checksum complete.
     private mutating func transmitWhole(
         _ entries: Span<EgressEntry>, of batch: inout FrameBatch, to endpoint: PortEndpoint,
         with vector: inout SendVector

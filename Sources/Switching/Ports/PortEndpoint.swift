@@ -79,7 +79,7 @@ final class PortEndpoint: Sendable {
         }
     }
 
-    /// Bytes of the virtio header in front of each frame that a device takes in one piece; 0 for none.
+    /// Bytes of the virtio header before each frame that a device takes in one piece; 0 for none.
     var headerLength: Int { kind == .packet ? VirtioNetHeader.shortLength : device?.headerLength ?? 0 }
 
     /// Whether the port is a socket, whose frames have no virtio header.

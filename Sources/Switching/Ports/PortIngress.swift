@@ -56,7 +56,7 @@ struct PortIngress: ~Copyable {
         error = outcome.error
         failures = outcome.error == 0 ? 0 : failures + 1
         if endpoint.kind == .sequencedPacket {
-            // Behind the last packet of a closed connection, each receive returns 0 bytes, as it does for an empty
+            // After the last packet of a closed connection, each receive returns 0 bytes, as it does for an empty
             // packet: the kernel fills the whole batch with them (unix(7), recvmmsg(2)).
             hasPeerClosed = outcome.empty == limit
         } else {

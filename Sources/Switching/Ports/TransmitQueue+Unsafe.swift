@@ -3,7 +3,7 @@ import FrameIO
 import Platform
 
 /// Frames that wait for a receiver: a ring of bytes of fixed size, allocated when it is first needed. When it is full,
-/// new frames are refused (tail drop). Each frame lies in one piece behind its length.
+/// new frames are refused (tail drop). Each frame lies in one piece after its length.
 @safe
 @usableFromInline
 package struct TransmitQueue: ~Copyable {
@@ -44,7 +44,7 @@ package struct TransmitQueue: ~Copyable {
         if unsafe memory == nil { unsafe memory = .allocate(byteCount: capacity, alignment: 64) }
         if count == 0 { (head, tail) = (0, 0) }
         if tail >= head {
-            // One word always stays free behind the tail, so that head == tail means empty.
+            // One word always stays free after the tail, so that head == tail means empty.
             if capacity - tail < needed + TransmitQueue.prefix {
                 guard head > needed, count > 0 else { return nil }
                 unsafe memory!.storeBytes(of: TransmitQueue.wrapMark, toByteOffset: tail, as: UInt32.self)

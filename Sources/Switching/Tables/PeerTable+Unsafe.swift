@@ -6,7 +6,7 @@ import Wire
 /// addressing; names never move.
 @safe
 struct PeerTable: ~Copyable {
-    /// Room for a name, behind its length and its listener.
+    /// Room for a name, after its length and its listener.
     private static let nameStride = 128
     private static let nameOffset = 8
 

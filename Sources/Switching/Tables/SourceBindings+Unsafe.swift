@@ -367,7 +367,7 @@ struct SourceBindings: ~Copyable {
         unsafe bindings[number] = bindings[last]
     }
 
-    /// Frees a slot, and moves the entries behind it that would no longer be found.
+    /// Frees a slot, and moves the entries after it that would no longer be found.
     private func clear(_ slot: Int) {
         var free = slot, next = slot
         while true {

@@ -11,7 +11,7 @@ import Wire
 ///     -                     read request                     opening, and the runner opens the file
 ///     opening               the file is open                 sending: options, or the first blocks
 ///     opening               the file cannot be opened        -, and the client gets an error
-///     sending               acknowledgement of a block       sending: the blocks behind it
+///     sending               acknowledgement of a block       sending: the blocks after it
 ///     sending               acknowledgement of the last      -
 ///     sending               timeout, up to five in a row     sending: the same blocks
 ///     sending               an error of the client           -

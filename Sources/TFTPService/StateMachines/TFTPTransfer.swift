@@ -73,7 +73,7 @@ struct TFTPParameters: Equatable, Sendable {
     }
 }
 
-/// A transfer whose file is open. Blocks are counted without wrapping; the 16 bits of a message continue with 0 behind
+/// A transfer whose file is open. Blocks are counted without wrapping; the 16 bits of a message continue with 0 after
 /// 65,535, as clients expect it of files above 32 MiB.
 struct TFTPTransfer<File: TFTPFile> {
     /// Retransmissions without an acknowledgement between them.
@@ -130,7 +130,7 @@ struct TFTPTransfer<File: TFTPFile> {
     }
 
     /// Handles an acknowledgement. One that is not new has no effect (RFC 1123 section 4.2.3.1). One for a block within
-    /// the window continues behind that block (RFC 7440 section 4).
+    /// the window continues after that block (RFC 7440 section 4).
     mutating func acknowledge(_ block: UInt16, now: Instant, _ output: (TFTPMessage) -> Void) -> Progress {
         guard sent > acknowledged,
             let known = (acknowledged + 1...sent).first(where: { UInt16(truncatingIfNeeded: $0) == block })

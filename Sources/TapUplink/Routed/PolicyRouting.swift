@@ -8,7 +8,7 @@ import Platform
 /// main table has a more specific route than the default route. Packets of guests follow the host's rules as before, so
 /// that none bypasses a VPN.
 enum PolicyRouting {
-    /// Preferences of the kernel's own rules for the main and the default table; rules behind them are no obstacle.
+    /// Preferences of the kernel's own rules for the main and the default table; rules after them are no obstacle.
     private static let main: UInt32 = 32_766
     private static let localTable: UInt32 = 255, defaultTable: UInt32 = 253
 

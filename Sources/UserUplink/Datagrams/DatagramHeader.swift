@@ -22,7 +22,7 @@ struct DatagramHeader {
     /// Appends the datagram to the guests' output, in fragments if it is longer than the link's MTU. A UDP checksum of
     /// a single frame stays partial (`needsChecksum`), the port that needs it completes it.
     /// - Parameters:
-    ///   - payload: behind the UDP header, or a whole ICMP message with its checksum.
+    ///   - payload: after the UDP header, or a whole ICMP message with its checksum.
     ///   - mtu: bytes of the longest IP packet on the guests' link.
     /// - Returns: false if IP has no packet that long.
     @discardableResult

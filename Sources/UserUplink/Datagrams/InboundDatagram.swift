@@ -9,7 +9,7 @@ package struct InboundDatagram: Equatable, Sendable {
     package let hardware: MACAddress
     /// The guest to charge for the flow that this opens.
     package let owner: GuestOwner
-    /// Where the payload lies in the frame: behind the UDP header, or the whole ICMP message.
+    /// Where the payload lies in the frame: after the UDP header, or the whole ICMP message.
     let range: Range<Int>
     /// TTL or hop limit, when it came.
     let hops: UInt8

@@ -2,7 +2,7 @@
 import Timing
 import Wire
 
-/// Reassembles packets of IPv4 (RFC 791 section 3.2) and IPv6 (RFC 8200 section 4.5), so that everything behind it sees
+/// Reassembles packets of IPv4 (RFC 791 section 3.2) and IPv6 (RFC 8200 section 4.5), so that everything after it sees
 /// whole packets only.
 ///
 /// Bounded in memory and time. A packet whose fragments overlap or contradict each other is dropped as a whole (RFC
@@ -180,7 +180,7 @@ extension Reassembler.Partial {
         self.owner = owner
     }
 
-    /// Adds a fragment. Returns false if it overlaps another, or lies behind the end of the packet.
+    /// Adds a fragment. Returns false if it overlaps another, or lies after the end of the packet.
     fileprivate mutating func add(_ piece: borrowing Reassembler.Piece) -> Bool {
         let range = piece.range
         if isKnown(piece) { return true }

@@ -13,7 +13,7 @@ import Wire
 //     SOCKS5 (RFC 1928)     methods -> [user name and password, RFC 1929] -> CONNECT -> reply
 //     HTTP (RFC 9110)       CONNECT with Basic credentials (RFC 7617) -> a head with status 2xx
 //
-// Replies of SOCKS5 are read to the byte, so that nothing of the destination is among them. Behind the head of HTTP
+// Replies of SOCKS5 are read to the byte, so that nothing of the destination is among them. After the head of HTTP
 // there may be bytes of the destination, which go to the guest.
 
 /// The dialogue with a proxy until it has connected to a guest's destination.
@@ -209,7 +209,7 @@ struct ProxyHandshake: Sendable {
         }
     }
 
-    /// The three digits of a status line, `HTTP/1.x NNN`, with a space or the end of the line behind it (RFC 9112
+    /// The three digits of a status line, `HTTP/1.x NNN`, with a space or the end of the line after it (RFC 9112
     /// section 4); nil for any other line.
     private func status(_ head: ArraySlice<UInt8>) -> Int? {
         let start = Array(head.prefix(13))

@@ -19,7 +19,7 @@ struct ByteRanges: Sendable {
     @discardableResult
     mutating func insert(_ range: Range<Int>) -> Bool {
         guard !range.isEmpty else { return true }
-        // Fast path: a new range behind the last one.
+        // Fast path: a new range after the last one.
         if let last = ranges.last, range.lowerBound > last.upperBound {
             guard ranges.count < ByteRanges.capacity else { return false }
             ranges.append(range)

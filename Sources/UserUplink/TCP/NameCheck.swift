@@ -52,11 +52,11 @@ struct NameCheck: Sendable {
     private enum State: Sendable {
         case start
         case hello
-        /// Behind a ClientHello. `early`: it has announced early data.
+        /// After a ClientHello. `early`: it has announced early data.
         case retry(early: Bool)
         case head
         case chunk
-        /// The line end behind a chunk.
+        /// The line end after a chunk.
         case chunkEnd
         case trailer
     }

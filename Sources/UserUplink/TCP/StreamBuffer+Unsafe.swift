@@ -17,7 +17,7 @@ struct StreamBuffer: ~Copyable {
     private(set) var capacity = 0
     /// Offset of the first byte in `memory`.
     private var start = 0
-    /// Bytes in order. What was received out of order lies behind them.
+    /// Bytes in order. What was received out of order lies after them.
     private(set) var count = 0
 
     init() {}
@@ -54,7 +54,7 @@ struct StreamBuffer: ~Copyable {
         }
         budget.take(larger - capacity)
         if let memory = unsafe memory {
-            // The whole ring, so that bytes behind `count` move as well.
+            // The whole ring, so that bytes after `count` move as well.
             let first = capacity - start
             unsafe moved.copyMemory(from: memory + start, byteCount: first)
             unsafe (moved + first).copyMemory(from: memory, byteCount: start)
@@ -85,7 +85,7 @@ struct StreamBuffer: ~Copyable {
         trim(&budget, by: owner)
     }
 
-    /// Writes `bytes` at `offset` from the first byte. Bytes behind `count` become part of the stream by `extend`.
+    /// Writes `bytes` at `offset` from the first byte. Bytes after `count` become part of the stream by `extend`.
     /// - Precondition: `capacity` is large enough.
     mutating func write(_ bytes: RawSpan, at offset: Int) {
         precondition(offset >= 0 && offset + bytes.byteCount <= capacity)

@@ -46,7 +46,7 @@ extension TCPConnection {
             return
         }
         guard flags.contains(.ack) else { return }
-        // Behind the window (RFC 9293 section 3.10.7.4, first step). What is before it is acknowledged below.
+        // After the window (RFC 9293 section 3.10.7.4, first step). What is before it is acknowledged below.
         guard offset <= receiver.rcvWnd else { return challenge(context) }
         if state == .synReceived {
             guard segment.acknowledgment == iss &+ 1 else { return context.sendReset(inReplyTo: segment, endpoints) }

@@ -102,7 +102,7 @@ extension TCPConnection {
     /// Sends data and FIN as far as windows allow.
     func output(_ context: inout TCPContext) {
         if isSocketReset && isSocketAtEnd && toGuest.count == 0 { return reset(&context) }
-        // The FIN counts as a byte behind the stream. A stream that ended in a reset has none.
+        // The FIN counts as a byte after the stream. A stream that ended in a reset has none.
         let available = toGuest.count + (isSocketAtEnd && !isSocketReset && !isFinAcked ? 1 : 0)
         while available > sender.flightSize || !sender.isIdle {
             guard

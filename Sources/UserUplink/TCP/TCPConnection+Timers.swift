@@ -111,7 +111,7 @@ extension TCPConnection {
         isOverBudget = false
         toGuest.trim(&context.memory, by: owner)
         if receiver.outOfOrder.isEmpty { toSocket.trim(&context.memory, by: nil) }
-        // Nothing more comes behind the guest's FIN.
+        // Nothing more comes after the guest's FIN.
         if receiver.isFinReceived {
             window.shrink(to: max(StreamBuffer.minimumCapacity, toSocket.capacity), &context.memory, by: owner)
         }

@@ -48,7 +48,7 @@ import Wire
 // half-closed states of RFC 9293 are flags within `established`, one pair for each direction:
 //
 //     FIN from the guest     receiver.isFinReceived   then, with toSocket empty, shutdown(2): hasShutDownSocket
-//     end of the socket      isSocketAtEnd            a FIN goes behind the last byte; acknowledged: isFinAcked
+//     end of the socket      isSocketAtEnd            a FIN goes after the last byte; acknowledged: isFinAcked
 //
 //     CLOSE-WAIT is isFinReceived without isSocketAtEnd. Without isFinReceived, FIN-WAIT-1 is isSocketAtEnd, and
 //     FIN-WAIT-2 isFinAcked as well. CLOSING and LAST-ACK are isFinReceived and isSocketAtEnd, until isFinAcked.
@@ -162,7 +162,7 @@ final class TCPConnection {
     var receiver: TCPReceiver
     /// The stream to the guest, from SND.UNA on.
     var toGuest = StreamBuffer()
-    /// What the socket has not taken yet; behind `count`, what was received out of order.
+    /// What the socket has not taken yet; after `count`, what was received out of order.
     var toSocket = StreamBuffer()
     /// The receive window of the guest, charged to the budget: `toSocket` and the advertised window fit in it.
     var window = ReceiveWindow()

@@ -61,7 +61,7 @@ struct TCPReceiver: Sendable {
         return Placement(accepted: accepted, offset: 0, delivered: delivered)
     }
 
-    /// Notes which bytes of a segment have arrived before: those before RCV.NXT, or in a block behind it.
+    /// Notes which bytes of a segment have arrived before: those before RCV.NXT, or in a block after it.
     private mutating func noteDuplicate(_ segment: Range<Int>) {
         let repeated: Range<Int>
         if segment.lowerBound < 0 {

@@ -9,7 +9,7 @@ import Wire
 /// the names of these documents.
 ///
 /// Pure arithmetic: it has no clock, no buffer and no frames. All positions are offsets from SND.UNA, so that nothing
-/// but `processAck` deals with wrap-around. The FIN occupies one byte behind the stream.
+/// but `processAck` deals with wrap-around. The FIN occupies one byte after the stream.
 struct TCPSender: Sendable {
     /// A part of the stream to be sent.
     struct Chunk: Equatable {

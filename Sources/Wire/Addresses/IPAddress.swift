@@ -37,7 +37,7 @@ extension IPAddress {
     /// `0.0.0.0` or `::`.
     package static func unspecified(isIPv6: Bool) -> IPAddress { isIPv6 ? .ipv6(.unspecified) : .ipv4(.any) }
 
-    /// As text in front of a port: an IPv6 address is in brackets (RFC 5952 section 6).
+    /// As text before a port: an IPv6 address is in brackets (RFC 5952 section 6).
     package var hostText: String { isIPv6 ? "[\(self)]" : description }
 }
 

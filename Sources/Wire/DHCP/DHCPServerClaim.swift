@@ -6,7 +6,7 @@
 package struct DHCPServerClaim: Equatable, Sendable, Comparable {
     /// The code of the claim within the vendor-specific information.
     private static let code: UInt8 = 1
-    /// Bytes of the code and the length, and of the flag and the identifier behind them.
+    /// Bytes of the code and the length, and of the flag and the identifier after them.
     private static let headerLength = 2, valueLength = 7
 
     /// It serves guests, or did until its connection to the switch was lost.

@@ -35,7 +35,7 @@ package struct DHCPv4Message: Equatable, Sendable {
         @inlinable package static var clientHardware: Int { 28 }
         static let serverName = 44..<108
         static let bootFile = 108..<236
-        /// The magic cookie in front of the options, four bytes (RFC 2131 section 3).
+        /// The magic cookie before the options, four bytes (RFC 2131 section 3).
         @inlinable package static var cookie: Int { 236 }
     }
 
@@ -83,9 +83,9 @@ package struct DHCPv4Message: Equatable, Sendable {
     package var relay: IPv4Address = .any
     /// `chaddr`.
     package var clientHardware: MACAddress
-    /// `sname`, without the zeros behind it; empty if the field carries options.
+    /// `sname`, without the zeros after it; empty if the field carries options.
     package var serverName: [UInt8] = []
-    /// `file`, without the zeros behind it; empty if the field carries options.
+    /// `file`, without the zeros after it; empty if the field carries options.
     package var bootFile: [UInt8] = []
     /// Options in the order in which they were first read, or are to be written. The pieces of a split option are
     /// joined (RFC 3396).
@@ -137,7 +137,7 @@ package struct DHCPv4Message: Equatable, Sendable {
         if overload & 2 != 0 { try parseOptions(fields.server) } else { serverName = DHCPv4Message.text(fields.server) }
     }
 
-    /// The bytes in front of the first zero; the last byte of a field is one (RFC 2131 section 2).
+    /// The bytes before the first zero; the last byte of a field is one (RFC 2131 section 2).
     private static func text(_ field: RawSpan) -> [UInt8] { Array(field.copied().dropLast().prefix { $0 != 0 }) }
 
     private mutating func parseOptions(_ bytes: RawSpan) throws(WireError) {
@@ -273,7 +273,7 @@ package struct DHCPv4Message: Equatable, Sendable {
     /// - Parameter count: bytes of its value.
     static func encodedLength(ofOption count: Int) -> Int { count + 2 * pieces(ofOption: count) }
 
-    /// The indices of the options that fit, and how many bytes are left behind them.
+    /// The indices of the options that fit, and how many bytes are left after them.
     private func fit(limit: Int) -> (options: [Int], room: Int) {
         // The end option has one byte.
         var fitting: [Int] = [], room = limit - DHCPv4Message.fixedLength - 1

@@ -49,9 +49,9 @@ package struct DHCPv6Message: Equatable, Sendable {
         }
     }
 
-    /// Bytes in front of the options.
+    /// Bytes before the options.
     private static let headerLength = 4
-    /// Bytes of an option in front of its contents.
+    /// Bytes of an option before its contents.
     private static let optionHeader = 4
 
     /// What kind of message it is.

@@ -34,10 +34,10 @@ package enum DNSMessage {
     package static let port: UInt16 = 53
     /// Bytes of the longest message.
     package static let maximumLength = 65_535
-    /// Bytes of the length in front of a message over TCP (RFC 1035 section 4.2.2).
+    /// Bytes of the length before a message over TCP (RFC 1035 section 4.2.2).
     package static let lengthPrefix = 2
 
-    /// Bytes of the message behind the length prefix at `offset` of a TCP stream.
+    /// Bytes of the message after the length prefix at `offset` of a TCP stream.
     package static func length(in stream: RawSpan, at offset: Int = 0) -> Int { Int(stream.big16(at: offset)) }
 
     /// `message` with its length in front, for TCP (RFC 1035 section 4.2.2).

@@ -54,7 +54,7 @@ package struct DNSName: Hashable, Sendable {
 
     /// Parses a name inside a message, following compression pointers (RFC 1035 section 4.1.4), which must point
     /// backwards.
-    /// - Parameter offset: where the name begins; on return, where the bytes behind it begin.
+    /// - Parameter offset: where the name begins; on return, where the bytes after it begin.
     /// - Throws: `truncated`, `badLength` above 255 bytes, `badField` for a pointer that does not point backwards.
     package init(parsing message: RawSpan, at offset: inout Int) throws(WireError) {
         var labels: [[UInt8]] = []

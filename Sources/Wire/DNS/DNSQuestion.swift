@@ -18,7 +18,7 @@ package struct DNSQuestion: Hashable, Sendable {
         self.type = type
     }
 
-    /// - Parameter offset: where the question begins; on return, where the bytes behind it begin.
+    /// - Parameter offset: where the question begins; on return, where the bytes after it begin.
     /// - Throws: as `DNSName`; `truncated`.
     package init(parsing message: RawSpan, at offset: inout Int) throws(WireError) {
         name = try DNSName(parsing: message, at: &offset)

@@ -25,7 +25,7 @@ package struct DNSRecordView: Equatable, Sendable {
     /// RDATA, in bytes from the message's start.
     package let data: Range<Int>
 
-    /// - Parameter offset: where the record begins; on return, where the bytes behind it begin.
+    /// - Parameter offset: where the record begins; on return, where the bytes after it begin.
     /// - Throws: as `DNSName`; `truncated`.
     init(parsing message: RawSpan, at offset: inout Int, in section: Section) throws(WireError) {
         self.section = section

@@ -28,9 +28,9 @@ package struct DNSView: ~Escapable {
         package static let responseCode: UInt16 = 0x000f
     }
 
-    /// Type and class of a record, behind its name.
+    /// Type and class of a record, after its name.
     package static let typeAndClassLength = 4
-    /// Type, class, time to live and length of a record's data, behind its name.
+    /// Type, class, time to live and length of a record's data, after its name.
     static let recordHeaderLength = 10
 
     /// The whole message.
@@ -70,7 +70,7 @@ package struct DNSView: ~Escapable {
     /// - Throws: `badField` unless there is exactly one.
     package func question() throws(WireError) -> DNSQuestion { try questionAndEnd().question }
 
-    /// The question, and where the bytes behind it begin.
+    /// The question, and where the bytes after it begin.
     package func questionAndEnd() throws(WireError) -> (question: DNSQuestion, end: Int) {
         guard questionCount == 1 else { throw .badField }
         var offset = DNSView.headerLength
@@ -106,7 +106,7 @@ package struct DNSView: ~Escapable {
         return nil
     }
 
-    /// Moves `offset` behind a name without following its pointer.
+    /// Moves `offset` after a name without following its pointer.
     private static func skipName(_ bytes: RawSpan, at offset: inout Int) throws(WireError) {
         while true {
             guard offset < bytes.byteCount else { throw .truncated }

@@ -8,7 +8,7 @@ package struct ExtendedDNS: Equatable, Sendable {
     /// 6891 section 6.2.3).
     package static let minimumPayload = 512
 
-    /// Bytes of the record without options, and where its fields are behind the root's name.
+    /// Bytes of the record without options, and where its fields are after the root's name.
     private static let bareLength = 11, codeOffset = 5, dataLengthOffset = 9
 
     /// The DO bit of `codeAndFlags` (RFC 3225).

@@ -8,7 +8,7 @@ package struct ICMPUnreachable: Equatable, Sendable {
     package let destination: IPv4Address
     /// Protocol of the packet that is quoted.
     package let protocolNumber: UInt8
-    /// The first four bytes behind the quoted header, which are the ports of TCP and UDP.
+    /// The first four bytes after the quoted header, which are the ports of TCP and UDP.
     package let sourcePort: UInt16
     /// See `sourcePort`.
     package let destinationPort: UInt16

@@ -3,7 +3,7 @@
 /// The layout of an ICMP message (RFC 792).
 @usableFromInline
 package enum ICMPHeader {
-    /// Bytes in front of a message's data: type, code, checksum, and four bytes whose meaning depends on the type.
+    /// Bytes before a message's data: type, code, checksum, and four bytes whose meaning depends on the type.
     @inlinable package static var length: Int { 8 }
     /// Bytes of the fields that every message has: type, code, checksum.
     @inlinable package static var commonLength: Int { 4 }
@@ -95,7 +95,7 @@ package struct ICMPv4View: ~Escapable {
     /// Of echo messages.
     @inlinable
     package var sequence: UInt16 { bytes.big16(at: ICMPHeader.Field.sequence) }
-    /// The bytes behind the first eight: an echo's data, or the packet that an error quotes.
+    /// The bytes after the first eight: an echo's data, or the packet that an error quotes.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(ICMPHeader.length) } }
 

@@ -71,7 +71,7 @@ package struct ICMPv6View: ~Escapable {
     /// Of echo messages.
     @inlinable
     package var sequence: UInt16 { bytes.big16(at: ICMPHeader.Field.sequence) }
-    /// The bytes behind the first eight: an echo's data, or the packet that an error quotes.
+    /// The bytes after the first eight: an echo's data, or the packet that an error quotes.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(ICMPHeader.length) } }
     /// Whether the message is one of neighbour discovery (RFC 4861).

@@ -171,7 +171,7 @@ package struct IPv4View: ~Escapable {
     /// The MF flag.
     @inlinable
     package var moreFragments: Bool { fragment & IPv4Header.Fragment.moreFragments != 0 }
-    /// Bytes of the whole packet's payload in front of this fragment's; a multiple of eight.
+    /// Bytes of the whole packet's payload before this fragment's; a multiple of eight.
     @inlinable
     package var fragmentOffset: Int { Int(fragment & IPv4Header.Fragment.offsetMask) * IPv4Header.Fragment.unit }
     /// True for every fragment: more fragments follow, or the offset is not zero.
@@ -179,7 +179,7 @@ package struct IPv4View: ~Escapable {
     package var isFragment: Bool {
         fragment & IPv4Header.Fragment.isFragmentMask != 0
     }
-    /// The bytes behind header and options.
+    /// The bytes after header and options.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(headerLength) } }
 

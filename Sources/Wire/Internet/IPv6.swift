@@ -7,7 +7,7 @@ package struct IPv6Header: Equatable, Sendable {
     @inlinable package static var length: Int { 40 }
     /// Bytes of the shortest MTU that a link may have (RFC 8200 section 5).
     @inlinable package static var minimumMTU: Int { 1280 }
-    /// Bytes of the longest packet behind the fixed header.
+    /// Bytes of the longest packet after the fixed header.
     @inlinable package static var maximumPayload: Int { 65_535 }
 
     /// Offsets in bytes from the start of the packet.
@@ -18,7 +18,7 @@ package struct IPv6Header: Equatable, Sendable {
         @inlinable package static var version: Int { 0 }
         /// The low half of the traffic class in the high half of the byte, which has the ECN bits.
         @inlinable package static var trafficClass: Int { 1 }
-        /// Bytes behind the fixed header.
+        /// Bytes after the fixed header.
         @inlinable package static var payloadLength: Int { 4 }
         /// The protocol of what follows the fixed header.
         @inlinable package static var nextHeader: Int { 6 }
@@ -118,7 +118,7 @@ package struct IPv6View: ~Escapable {
     /// Source and destination, 32 bytes, as the pseudo-header has them.
     @inlinable
     package var addresses: RawSpan { @_lifetime(copy self) get { bytes.extracting(IPv6Header.Field.addresses) } }
-    /// The bytes behind the fixed header.
+    /// The bytes after the fixed header.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(IPv6Header.length) } }
 
@@ -149,7 +149,7 @@ package struct MutableIPv6View: ~Copyable, ~Escapable {
     @_lifetime(self: copy self)
     package mutating func set(nextHeader: UInt8) { bytes.put8(nextHeader, at: IPv6Header.Field.nextHeader) }
 
-    /// Bytes behind the fixed header.
+    /// Bytes after the fixed header.
     @inlinable
     @_lifetime(self: copy self)
     package mutating func set(payloadLength: Int) {

@@ -47,7 +47,7 @@ package enum IPv6Extension {
     package static func length(field: UInt8) -> Int { (Int(field) + 1) * unit }
 }
 
-/// The header behind an IPv6 packet's extension headers (RFC 8200 section 4), for a switch that filters packets in
+/// The header after an IPv6 packet's extension headers (RFC 8200 section 4), for a switch that filters packets in
 /// transit: the first fragment must have the whole chain (RFC 7112), because a filter cannot judge the packet otherwise
 /// (RFC 7113).
 @usableFromInline
@@ -62,7 +62,7 @@ package enum IPv6UpperLayer: Equatable, BitwiseCopyable, Sendable {
     /// Extension headers that are read in one packet.
     @usableFromInline static let limit = 16
 
-    /// Where a packet ends that begins with at least an IPv6 header. Bytes behind it are padding of the link and are
+    /// Where a packet ends that begins with at least an IPv6 header. Bytes after it are padding of the link and are
     /// not part of the packet. A payload length of 0 may be a jumbogram's (RFC 2675), of which Linux reads all bytes.
     package static func end(of packet: RawSpan) -> Int {
         let length = Int(packet.big16(at: IPv6Header.Field.payloadLength))

@@ -4,7 +4,7 @@
 /// (RFC 4861 sections 4.3 to 4.5).
 @usableFromInline
 package struct NDPView: ~Escapable {
-    /// Bytes in front of the options: the ICMPv6 header and the target.
+    /// Bytes before the options: the ICMPv6 header and the target.
     @inlinable package static var headerLength: Int { ICMPHeader.length + 16 }
 
     /// Offsets in bytes from the start of the message.
@@ -16,7 +16,7 @@ package struct NDPView: ~Escapable {
         @inlinable package static var target: Int { 8 }
     }
 
-    /// Bits of an advertisement's first byte behind the checksum (RFC 4861 section 4.4).
+    /// Bits of an advertisement's first byte after the checksum (RFC 4861 section 4.4).
     @usableFromInline
     package enum Flags {
         /// The sender is a router.
@@ -50,7 +50,7 @@ package struct NDPView: ~Escapable {
     /// The address that the message is about.
     @inlinable
     package var target: IPv6Address { IPv6Address(bytes, at: Field.target) }
-    /// The options behind the target.
+    /// The options after the target.
     @inlinable
     package var options: NDPOptions { @_lifetime(copy self) get { NDPOptions(bytes.from(NDPView.headerLength)) } }
 }
@@ -99,7 +99,7 @@ package struct NDPOptions: ~Escapable {
     @_lifetime(copy bytes)
     package init(_ bytes: RawSpan) { self.bytes = bytes }
 
-    /// True behind the last option.
+    /// True after the last option.
     @inlinable
     package var isAtEnd: Bool { offset == bytes.byteCount }
 
@@ -123,7 +123,7 @@ package struct NDPOptions: ~Escapable {
 package enum NeighborDiscovery {
     /// Hop limit of all messages: no router has forwarded them.
     @inlinable package static var hopLimit: UInt8 { 255 }
-    /// Bytes of a router advertisement in front of its options (section 4.2).
+    /// Bytes of a router advertisement before its options (section 4.2).
     @inlinable package static var routerAdvertisementLength: Int { 16 }
 
     /// An ICMPv6 message in an Ethernet frame.

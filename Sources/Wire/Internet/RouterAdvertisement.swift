@@ -3,7 +3,7 @@
 /// A router advertisement (RFC 4861 section 4.2) with one prefix of 64 bits, and the options for DNS (RFC 8106) and
 /// NAT64 (RFC 8781).
 package struct RouterAdvertisement: Equatable, Sendable {
-    /// Flags behind the hop limit.
+    /// Flags after the hop limit.
     private enum Flags {
         static let managed: UInt8 = 0x80
         static let other: UInt8 = 0x40
@@ -12,7 +12,7 @@ package struct RouterAdvertisement: Equatable, Sendable {
     /// Flags of the prefix option: on the link, and for addresses (RFC 4861 section 4.6.2).
     private static let prefixFlags: UInt8 = 0xc0
     private static let prefixBits: UInt8 = 64
-    /// Bytes of options in front of their variable parts: type, length, reserved, a lifetime.
+    /// Bytes of options before their variable parts: type, length, reserved, a lifetime.
     private static let timedHeader = 8
 
     /// Hops of packets that hosts send; 0 if it is not specified.

@@ -87,7 +87,7 @@ package struct EthernetHeader: Equatable, Sendable {
         frame.put32(UInt32(truncatingIfNeeded: source.value), at: Field.source + 2)
     }
 
-    /// The EtherType and the offset of the payload, behind up to two VLAN tags. Nil for a frame that is too short, or
+    /// The EtherType and the offset of the payload, after up to two VLAN tags. Nil for a frame that is too short, or
     /// that has more tags.
     @inlinable
     package static func network(of frame: RawSpan) -> (type: UInt16, offset: Int)? {
@@ -130,7 +130,7 @@ package struct EthernetView: ~Escapable {
     /// The EtherType, or a length below 1536 for IEEE 802.3 framing.
     @inlinable
     package var type: UInt16 { bytes.big16(at: EthernetHeader.Field.type) }
-    /// The bytes behind the 14 of the header.
+    /// The bytes after the 14 of the header.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(EthernetHeader.length) } }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// What an Ethernet frame carries behind its VLAN tags and, in an IEEE 802.3 frame, behind LLC and SNAP (RFC 1042).
+/// What an Ethernet frame carries after its VLAN tags and, in an IEEE 802.3 frame, after LLC and SNAP (RFC 1042).
 ///
 /// Linux removes a tag of VLAN 0 at any depth, 0x8100 and 0x88a8 alike (`__netif_receive_skb_core`); other systems
 /// remove tags of any VLAN, and read LLC/SNAP like Ethernet II whatever the length field holds (CERT VU#855201). A
@@ -12,7 +12,7 @@ package struct LinkHeader: Equatable, BitwiseCopyable, Sendable {
 
     /// The EtherType of the payload; in other frames the two bytes in its place: a length, or a tag that is cut off.
     @usableFromInline package private(set) var type: UInt16
-    /// Bytes in front of the payload.
+    /// Bytes before the payload.
     @usableFromInline package private(set) var length = EthernetHeader.length
     /// Tags and SNAP headers that were read.
     @usableFromInline package private(set) var depth = 0

@@ -5,7 +5,7 @@
 package struct HTTPRequestHead: Equatable, Sendable {
     /// The outcome of reading the beginning of a stream.
     package enum Outcome: Equatable, Sendable {
-        /// The head goes on behind these bytes.
+        /// The head goes on after these bytes.
         case incomplete
         /// A whole head, and its bytes.
         case complete(HTTPRequestHead, length: Int)
@@ -213,9 +213,9 @@ package struct HTTPRequestHead: Equatable, Sendable {
 
     /// The outcome of reading a line of a chunked body (RFC 9112 section 7.1).
     package enum ChunkOutcome: Equatable, Sendable {
-        /// The line goes on behind these bytes.
+        /// The line goes on after these bytes.
         case incomplete
-        /// The line and the chunk of `size` bytes behind it, both with their line ends, or a line of a trailer.
+        /// The line and the chunk of `size` bytes after it, both with their line ends, or a line of a trailer.
         case chunk(lineLength: Int, size: Int)
         /// No such line.
         case malformed
@@ -228,7 +228,7 @@ package struct HTTPRequestHead: Equatable, Sendable {
             return outcome(bytes, from: 0) == .incomplete ? .incomplete : .malformed
         }
         let digits = bytes[line].prefix { $0 != UInt8(ascii: ";") && $0 != space && $0 != tab }
-        // Behind the size there is nothing but an extension, with white space around its semicolon.
+        // After the size there is nothing but an extension, with white space around its semicolon.
         let rest = bytes[line].dropFirst(digits.count)
         guard rest.isEmpty || rest.first(where: { $0 != space && $0 != tab }) == UInt8(ascii: ";"),
             let size = number(digits, radix: 16), size < 1 << 50

@@ -36,7 +36,7 @@ package enum TLSRecord {
 package struct TLSClientHello: Equatable, Sendable {
     /// The outcome of reading the beginning of a stream.
     package enum Outcome: Equatable, Sendable {
-        /// The message goes on behind these bytes.
+        /// The message goes on after these bytes.
         case incomplete
         /// A whole message, and the bytes of its records.
         case complete(TLSClientHello, length: Int)

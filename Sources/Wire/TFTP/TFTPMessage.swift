@@ -26,7 +26,7 @@ package enum TFTPMessage: Equatable, Sendable {
             error: UInt16 = 5, optionAcknowledgement: UInt16 = 6
     }
 
-    /// Bytes in front of the contents of a block, and of the text of an error.
+    /// Bytes before the contents of a block, and of the text of an error.
     package static let headerLength = 4
     private static let codeLength = 2
 
@@ -152,7 +152,7 @@ package struct TFTPRequest: Equatable, Sendable {
         options = Array(TFTPOption.list(texts[2...]).prefix(TFTPRequest.maximumOptions))
     }
 
-    /// The texts that end with a zero. What is behind the last zero is ignored: some firmware fills up the datagram.
+    /// The texts that end with a zero. What is after the last zero is ignored: some firmware fills up the datagram.
     static func texts(_ bytes: RawSpan) throws(WireError) -> ArraySlice<[UInt8]> {
         guard bytes.byteCount <= maximumLength else { throw .badLength }
         let parts = bytes.copied().split(separator: 0, omittingEmptySubsequences: false).map(Array.init)

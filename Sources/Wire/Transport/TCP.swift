@@ -107,7 +107,7 @@ package struct TCPView: ~Escapable {
     /// Bytes that the sender accepts, unscaled (RFC 7323 section 2).
     @inlinable
     package var window: UInt16 { bytes.big16(at: TCPHeader.Field.window) }
-    /// The bytes behind header and options.
+    /// The bytes after header and options.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(headerLength) } }
 
@@ -130,7 +130,7 @@ package struct TCPSegment: Equatable, Sendable {
     package var sourcePort: UInt16
     /// The receiver's port.
     package var destinationPort: UInt16
-    /// Of SYN, or of the byte behind the last one that was sent.
+    /// Of SYN, or of the byte after the last one that was sent.
     package var sequence: UInt32
     /// The next sequence number that the sender expects.
     package var acknowledgment: UInt32 = 0

@@ -50,9 +50,9 @@ package struct TCPOptions: Equatable, BitwiseCopyable, Sendable {
         package static func selective(blocks: Int) -> UInt32 { 0x0101_0500 | UInt32(2 + blockLength * blocks) }
     }
 
-    /// Bytes of a SACK block: the first sequence number, and the one behind the last.
+    /// Bytes of a SACK block: the first sequence number, and the one after the last.
     @inlinable package static var blockLength: Int { 8 }
-    /// Offset in a SACK block of the sequence number behind the last.
+    /// Offset in a SACK block of the sequence number after the last.
     @inlinable package static var blockEnd: Int { 4 }
 
     /// No options.

@@ -43,7 +43,7 @@ package struct UDPView: ~Escapable {
     /// The receiver's port.
     @inlinable
     package var destinationPort: UInt16 { bytes.big16(at: UDPHeader.Field.destinationPort) }
-    /// The bytes behind the header.
+    /// The bytes after the header.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(UDPHeader.length) } }
 

@@ -21,7 +21,7 @@ package struct VDERequest: Equatable, Sendable {
     /// Offsets in bytes from the start of the request.
     private enum Field {
         static let magic = 0, version = 4, type = 8, address = 12
-        /// Behind a type of four bytes and a hardware address.
+        /// After a type of four bytes and a hardware address.
         static let addressInVersion1 = 14
     }
 

@@ -63,7 +63,7 @@ extension IntegrationTests {
                     let text = String(line)
                     switch shell {
                     case .bash: return text
-                    // fish describes a proposal behind a tab.
+                    // fish describes a proposal after a tab.
                     case .fish: return String(text.prefix { $0 != "\t" })
                     case .zsh:
                         guard let start = text.lastIndex(of: "<"), text.hasSuffix(">") else { return nil }

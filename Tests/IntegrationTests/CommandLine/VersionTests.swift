@@ -13,7 +13,7 @@ extension IntegrationTests {
                     + [TestHost.product("vde_vmnet")] + options)
         }
 
-        /// The lines as a dictionary: what is before the colon, and what is behind it.
+        /// The lines as a dictionary: what is before the colon, and what is after it.
         private func lines(_ text: String) -> [String: String] {
             var found: [String: String] = [:]
             for line in text.split(separator: "\n").dropFirst() {

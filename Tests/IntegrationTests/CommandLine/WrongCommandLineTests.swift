@@ -62,8 +62,8 @@ extension IntegrationTests {
             --domain bücher.example DIR/v % 64 it is not in ASCII; write the form with xn--
             --domain lab.local DIR/v % 64 names below local have a fixed meaning; write another
             --domain 10.1 DIR/v % 64 write a domain whose last label has a letter
-            --host-dns 127.0.0.1 DIR/v % 64 there is no port behind the address | as in 127.0.0.1:5300
-            --host-dns ::1 DIR/v % 64 there is no port behind the address | as in [::1]:5300
+            --host-dns 127.0.0.1 DIR/v % 64 there is no port after the address | as in 127.0.0.1:5300
+            --host-dns ::1 DIR/v % 64 there is no port after the address | as in [::1]:5300
             --host-dns 192.0.2.1:53 DIR/v % 64 192.0.2.1 is not on the loopback interface | as in 127.0.0.1:5300
             --host-dns on DIR/v % 64 it is not an address of this host and a port | or auto, or off
             --ipv6 fd00::/48 DIR/v % 64 guests need a prefix of 64 bits; write fd00::/64
@@ -165,7 +165,7 @@ extension IntegrationTests {
             --egress deny --allow a.example --check-names --uplink tap DIR/v % 64 --check-names does not go with
             --proxy ftp://203.0.113.1:80 DIR/v % 64 give socks5://HOST:PORT or http://HOST:PORT
             --proxy http://user:secret@203.0.113.1:80 DIR/v % 64 use --proxy-credentials FILE
-            --proxy socks5://203.0.113.1 DIR/v % 64 is not socks5://HOST:PORT: there is no port; write it behind
+            --proxy socks5://203.0.113.1 DIR/v % 64 is not socks5://HOST:PORT: there is no port; write it after
             --proxy socks5h://203.0.113.1:1080 DIR/v % 64 --proxy: socks5h has the proxy resolve names
             --proxy https://203.0.113.1:1080 DIR/v % 64 --proxy: TLS to the proxy is not supported
             --proxy socks5://203.0.113.1:1080 --uplink tap DIR/v % 64 --proxy does not go with --uplink tap
@@ -241,8 +241,8 @@ extension IntegrationTests {
             --switch --state-dir DIR/afile DIR/v % 73 DIR/afile | choose another with --state-dir
             --switch --publish 80:192.168.1.2 DIR/v % 64 --publish 80:192.168.1.2 | choose the network with \
             --vmnet-gateway
-            run % 64 give the program to start behind -- | vde_vmnet run --help
-            run qemu-system-x86_64 % 64 give the program to start behind --
+            run % 64 give the program to start after -- | vde_vmnet run --help
+            run qemu-system-x86_64 % 64 give the program to start after --
             run --uplink none -- GONE % 127 start GONE: No such file | there is no such program
             run --idle-exit 5 -- true % 64 --idle-exit does not go with run
             --switch= % 64 the path of the VDE network is empty | leave it out

@@ -237,7 +237,7 @@ extension IntegrationTests {
             #expect(capture.output.contains("No space left on device; make room"), "\(capture.output)")
             try fixture.daemon.program.wait(for: "the capture of --pcap has ended")
             #expect(fixture.daemon.program.output.split(separator: "\n").count { $0.contains("has ended") } == 1)
-            // Behind the last block.
+            // After the last block.
             for file in files {
                 let rows = try frames(file, "frame.len")
                 #expect(!rows.isEmpty && rows.count < 20, "\(file)")
@@ -321,7 +321,7 @@ extension IntegrationTests {
                 for bad in ["!", "AAAA", code(), code((0x15, 9, 9, 0), (6, 0, 0, 1)), code(*[(6, 0, 0, 1)] * 4097)]:
                     reply = call("capture", filter=bad)
                     assert reply["error"]["code"] in ("parameters", "too_long"), (bad[:20], reply)
-                # The longest program passes; a request behind it is no request any more.
+                # The longest program passes; a request after it is no request any more.
                 s = connect()
                 f = s.makefile("rb")
                 s.sendall(json.dumps({"id": 1, "method": "capture",

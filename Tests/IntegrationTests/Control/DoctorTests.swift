@@ -20,7 +20,7 @@ private struct BrokenHost: CustomTestStringConvertible, Sendable {
     var server: [String] = []
     var operand: String?
     var user: String?
-    /// Words in front of the doctor, which take rights from it or change what it sees.
+    /// Words before the doctor, which take rights from it or change what it sees.
     var confining: [String] = []
     var environment: [String: String?] = [:]
     /// What a library of the system writes to standard error.

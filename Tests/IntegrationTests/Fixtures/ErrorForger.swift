@@ -26,7 +26,7 @@ enum ErrorForger {
             message = struct.pack(">BBHI", 3, 4 if mtu else 3, 0, mtu) + quoted
             message = message[:2] + struct.pack(">H", total(message)) + message[4:]
         if six:
-            # Behind an authentication header first, which nft does not look behind, and conntrack does.
+            # After an authentication header first, which nft does not look behind, and conntrack does.
             own = socket.socket(family, socket.SOCK_DGRAM)
             own.connect((to, 9))
             path = b"".join(socket.inet_pton(family, name) for name in (own.getsockname()[0], to))

@@ -22,7 +22,7 @@ final class OutputFollower {
         self.init(try guest.start(["perl", "-e", script]))
     }
 
-    /// Skips what was printed so far, and waits for a text behind it.
+    /// Skips what was printed so far, and waits for a text after it.
     func expect(_ text: String, within seconds: Double = 10) throws {
         position = max(position, program.output.utf8.count)
         position += try program.wait(for: text, after: position, within: seconds).utf8.count

@@ -12,7 +12,7 @@ final class RootlessFixture {
     let ready: String
 
     /// - Parameters:
-    ///   - wrapper: what is put in front of the daemon's command.
+    ///   - wrapper: what is put before the daemon's command.
     ///   - prepare: settings of the host, before the daemon starts.
     init(
         _ options: [String] = [], internet: Bool = false, wrapper: [String] = [],

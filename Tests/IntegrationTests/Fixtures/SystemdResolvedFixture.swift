@@ -90,7 +90,7 @@ final class SystemdResolvedFixture {
         try run("resolvectl", "default-route", "tun0", "no")
     }
 
-    /// The words in front of a command so that it runs on the host.
+    /// The words before a command so that it runs on the host.
     private var prefix: [String] {
         let root = SystemdResolvedFixture.root ?? ""
         let path = "PATH=\(root)/usr/bin:\(CurrentProcess.environment("PATH") ?? "/usr/sbin:/usr/bin:/sbin:/bin")"

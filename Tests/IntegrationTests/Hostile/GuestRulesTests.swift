@@ -17,7 +17,7 @@ extension IntegrationTests {
                 mtu: 1500)
         }
 
-        /// The same behind a priority tag, and behind a header with destination options.
+        /// The same after a priority tag, and after a header with destination options.
         private func wrapped(_ frame: [UInt8]) -> [[UInt8]] {
             var extended = frame[0..<54] + [58, 0, 1, 4, 0, 0, 0, 0] + frame[54...]
             extended[20] = 60
@@ -49,7 +49,7 @@ extension IntegrationTests {
                 plug.receive(seconds: ampleTime) { $0.count >= 42 && $0[12...13] == [8, 6] && $0[21] == 2 } != nil)
         }
 
-        /// Frames that the other gets, up to one that was sent behind them.
+        /// Frames that the other gets, up to one that was sent after them.
         private func received(_ other: PlugPort, from plug: PlugPort) -> [[UInt8]] {
             let mark =
                 MACAddress.broadcast.bytes + rogue.bytes + [0x88, 0xb6] + (0..<8).map { _ in Random.value(UInt8.self) }

@@ -31,7 +31,7 @@ extension IntegrationTests {
             var random = SeededGenerator(seed: 11)
             for length in [0, 1, 13, 14, 15, 41, 42, 59, 1514, 1518] {
                 attacker.send(random.bytes(length))
-                // The same as what could be DHCP, ARP, IPv4 and IPv6 with rubbish behind.
+                // The same as what could be DHCP, ARP, IPv4 and IPv6 with rubbish after.
                 for type in [EtherType.ipv4, EtherType.arp, EtherType.ipv6, EtherType.vlan] where length >= 14 {
                     var frame = random.bytes(length)
                     frame.replaceSubrange(0..<12, with: MACAddress.broadcast.bytes + mac(1).bytes)

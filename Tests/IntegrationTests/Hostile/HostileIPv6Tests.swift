@@ -63,7 +63,7 @@ extension IntegrationTests {
             _ = web
         }
 
-        /// A datagram whose fragments overlap is dropped (RFC 5722), and so is one behind endless extension headers, or
+        /// A datagram whose fragments overlap is dropped (RFC 5722), and so is one after endless extension headers, or
         /// with its header in the second fragment (RFC 7112). On
         /// a TAP, what is well-formed gets through; the user-mode NAT takes neither fragments nor extension headers.
         @Test(arguments: IPv6Way.possible) func overlappingFragmentsAndLongChainsArriveNowhere(way: IPv6Way) throws {

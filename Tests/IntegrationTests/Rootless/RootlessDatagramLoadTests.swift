@@ -39,7 +39,7 @@ extension IntegrationTests {
             _ = echo
         }
 
-        /// Whole datagrams that are longer than the path's MTU, equally long, one behind the other: the kernel refuses
+        /// Whole datagrams that are longer than the path's MTU, equally long, one after the other: the kernel refuses
         /// them joined, and each goes in fragments.
         @Test(arguments: [1400, 2000]) func burstArrivesWholeAndInOrder(length: Int) throws {
             let fixture = try RootlessFixture(["--uplink", "user"], internet: true)

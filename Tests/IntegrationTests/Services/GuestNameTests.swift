@@ -253,7 +253,7 @@ extension IntegrationTests {
                     "\\x" + String(String(UInt16($0) + 0x100, radix: 16).dropFirst())
                 }.joined()
                 let transport = stream ? "tcp" : "udp"
-                // A response has one record of 16 bytes, behind its length; dd reads one datagram.
+                // A response has one record of 16 bytes, after its length; dd reads one datagram.
                 let length = DNSMessage.lengthPrefix + query.count + 16
                 let reader = stream ? "head -c \(length)" : "dd bs=4096 count=1"
                 let script =

@@ -57,7 +57,7 @@ extension IntegrationTests {
         }
 
         /// Private IPv4 addresses are no more the Internet behind a NAT64 than without one: 192.0.0.170, 198.51.100.7
-        /// and 10.1.2.3 behind prefixes of two lengths (RFC 6052 section 2.2).
+        /// and 10.1.2.3 after prefixes of two lengths (RFC 6052 section 2.2).
         @Test(
             arguments: IPv6Way.possible,
             [

@@ -234,7 +234,7 @@ extension IntegrationTests {
             _ = try guest.namespace.attempt([
                 "ping", "-c", "1", "-W", "1", "-I", "198.51.100.9", TestNetwork.internetAddress,
             ])
-            // What comes behind it arrives.
+            // What comes after it arrives.
             try guest.namespace.run("ping", "-c", "1", "-W", "5", "-I", Self.guest6, Self.outside6)
             #expect(try guest.namespace.pings(TestNetwork.internetAddress))
             try send(from: "192.168.105.2")
