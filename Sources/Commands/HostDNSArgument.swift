@@ -38,6 +38,9 @@ struct HostDNSArgument: ExplainedArgument {
         if IPv4Address(text)?.isLoopback == true {
             return "there is no port after the address; write one from 1 to 65535, as in \(text):5300"
         }
+        if let colon = text.lastIndex(of: ":"), IPv6Address(text[..<colon])?.isLoopback == true {
+            return "write the address in brackets: [\(text[..<colon])]\(text[colon...])"
+        }
         if IPv6Address(text)?.isLoopback == true {
             return "there is no port after the address; write both, as in [\(text)]:5300"
         }

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+import NetworkModel
 import Platform
 import Wire
 
@@ -13,7 +14,9 @@ package struct NameServer: Hashable, Sendable, CustomStringConvertible {
     /// `192.0.2.1:5353`, `2001:db8::1`, `[2001:db8::1]:5353`, `fe80::1%eth0`.
     package init?(_ text: String) {
         let (domain, server) = NameServer.parts(of: text)
-        guard let address = NameServer.address(server), address.isServers else { return nil }
+        guard AmbiguousEndpoint(server) == nil, let address = NameServer.address(server), address.isServers else {
+            return nil
+        }
         if let domain {
             guard let name = DNSName(String(domain)), name.isHostName else { return nil }
             self.domain = name
@@ -34,6 +37,7 @@ package struct NameServer: Hashable, Sendable, CustomStringConvertible {
                 \(domain == nil ? "" : "corp.example=")10.0.0.53
                 """
         }
+        if let ambiguity = AmbiguousEndpoint(server) { return ambiguity.refusal(otherwise: "port 53 of the address") }
         if let address = address(server) {
             if address.isLinkLocal6 {
                 return "'\(shown)' is an address of a link; write its interface after the address, as in fe80::1%eth0"

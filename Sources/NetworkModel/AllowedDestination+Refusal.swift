@@ -20,13 +20,7 @@ extension AllowedDestination {
     /// - Throws: for any other text, for one with two meanings, and for a destination that no policy opens.
     package static func parse(_ text: String) throws(Refusal) -> AllowedDestination {
         let parts = WrittenDestination(text)
-        if let (address, port) = parts?.otherMeaning {
-            throw Refusal(
-                """
-                '\(text)' could be an address, or an address and a port; write [\(address)]:\(port) for the port, \
-                or [\(text)] for every port of the address
-                """)
-        }
+        if let ambiguity = parts?.ambiguity { throw Refusal(ambiguity.refusal(otherwise: "every port of the address")) }
         guard let destination = AllowedDestination(text) else {
             throw Refusal(
                 reason(text, parts)

@@ -39,12 +39,8 @@ struct WrittenDestination {
         length = rest.isEmpty ? nil : rest.dropFirst()
     }
 
-    /// The address and the port that an IPv6 address without brackets could mean as well; nil for all others.
-    var otherMeaning: (address: Substring, port: Substring)? {
-        guard isIPv6, !isBracketed, length == nil, port == nil, IPv6Address(host) != nil,
-            let colon = host.lastIndex(of: ":"), IPv6Address(host[..<colon]) != nil
-        else { return nil }
-        let port = host[host.index(after: colon)...]
-        return AllowedDestination.port(port) == nil ? nil : (host[..<colon], port)
+    /// The two meanings of the text; nil if it has one.
+    var ambiguity: AmbiguousEndpoint? {
+        isIPv6 && !isBracketed && length == nil && port == nil ? AmbiguousEndpoint(host) : nil
     }
 }

@@ -26,6 +26,7 @@ import Wire
             "192.0.2.1:65536", "192.0.2.1:x", "[192.0.2.1]:53", "[::1", "::1]", "[::1]53", "[]:53", "0.0.0.0", "::",
             "224.0.0.1", "255.255.255.255", "ff02::1", "a=b=192.0.2.1", "a b=192.0.2.1", "bücher.example=192.0.2.1",
             "192.0.2.1 ", "0x7f.1", "127.1", "192.0.2.1:+53", "[2001:db8::1]:-1", "fe80::1", "::ffff:0.0.0.0",
+            "2001:db8::1:53", "corp.example=::1:5353",
         ] {
             #expect(NameServer(text) == nil && NameServer.refusal(of: text) != nil, "\(text)")
         }
@@ -49,6 +50,8 @@ import Wire
         ("corp.example=dns.example", "'dns.example' is not the address", "192.0.2.1:5353"),
         ("192.0.2.1:", "no port", "ADDRESS:PORT"), ("192.0.2.1:99999", "no port", "from 1 to 65535"),
         ("[::1]:0", "no port", "from 1 to 65535"), ("[::1", "'[::1' is not the address", "[2001:db8::1]:5353"),
+        ("2001:db8::1:53", "could be an address, or an address and a port", "write [2001:db8::1]:53 for the port, or"),
+        ("a.b=::2:5353", "'::2:5353' could be an address", "[::2:5353] for port 53 of the address"),
         ("fe80::7", "an address of a link", "fe80::1%eth0"), ("fe80::7%nothing", "no address on an interface", "list"),
         ("224.0.0.1", "no server has the address '224.0.0.1'", "write"), ("a\nb=::1", "'a?b' is not a domain", "write"),
     ])

@@ -65,6 +65,7 @@ extension IntegrationTests {
             --host-dns 127.0.0.1 DIR/v % 64 there is no port after the address | as in 127.0.0.1:5300
             --host-dns ::1 DIR/v % 64 there is no port after the address | as in [::1]:5300
             --host-dns 192.0.2.1:53 DIR/v % 64 192.0.2.1 is not on the loopback interface | as in 127.0.0.1:5300
+            --host-dns ::1:5300 DIR/v % 64 write the address in brackets: [::1]:5300
             --host-dns on DIR/v % 64 it is not an address of this host and a port | or auto, or off
             --ipv6 fd00::/48 DIR/v % 64 guests need a prefix of 64 bits; write fd00::/64
             --ipv6 Auto DIR/v % 64 write it in small letters: auto
@@ -144,6 +145,7 @@ extension IntegrationTests {
             --ipv6 off --uplink none --switch DIR/v % 64 with the uplinks tap and user vde_vmnet gives guests IPv6
             --dns vm.internal=192.0.2.1 DIR/v % 64 vm.internal=192.0.2.1:53 has no effect | choose another --domain
             --dns a.vm.internal=192.0.2.1 DIR/v % 64 names at and below vm.internal
+            --dns 2001:db8::1:53 DIR/v % 64 could be an address, or an address and a port | write [2001:db8::1]:53 for
             --domain x.org --dns a.x.org=192.0.2.1 DIR/v % 64 names at and below x.org
             --boot ipxe=http:// DIR/v % 64 --boot: 'http://' has no host; write one
             --dhcp-option domain-search=-a.de DIR/v % 64 no label of -a.de may begin or end with a hyphen
