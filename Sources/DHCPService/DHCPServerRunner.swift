@@ -57,7 +57,7 @@ package final class DHCPServerRunner {
     private static let firstCheckInterval = TimeAmount.seconds(30)
 
     private let loop: ControlLoop
-    private let control: SwitchControl
+    let control: SwitchControl
     private let file: LeaseFile
     private let logger: Logger
     /// Another server is possible: probe for it and yield to it.
@@ -67,7 +67,7 @@ package final class DHCPServerRunner {
     /// Compared with those of other servers of this program.
     private var claim: DHCPServerClaim
     private var nextCheckInterval = DHCPServerRunner.firstCheckInterval
-    private var server: DHCPServer
+    private(set) var server: DHCPServer
     private var state: State
     private var timer: ControlLoop.TimerID?
     /// Called with leases that were assigned or have changed, and at the start with all.
@@ -179,30 +179,6 @@ package final class DHCPServerRunner {
         guard let lease = server.table.lease(on: address) else { return false }
         return lease.hardware == hardware && lease.expires > BootClock.now
     }
-
-    /// The address of the guest that has this name now.
-    package func address(of name: GuestName) -> IPv4Address? { server.address(of: name, now: BootClock.now) }
-
-    /// The name of the guest that has this address now.
-    package func name(of address: IPv4Address) -> GuestName? { server.name(of: address, now: BootClock.now) }
-
-    /// The IPv6 address that is reserved for the guest that has this name now.
-    package func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address? {
-        server.address6(of: name, in: network, now: BootClock.now)
-    }
-
-    /// The IPv6 address that is reserved for the guest with this hardware address.
-    package func address6(of hardware: MACAddress, in network: IPv6Network) -> IPv6Address? {
-        server.address6(of: hardware, in: network)
-    }
-
-    /// The name that the guest for which this IPv6 address is reserved has now.
-    package func name(of address: IPv6Address, in network: IPv6Network) -> GuestName? {
-        server.name(of: address, in: network, now: BootClock.now)
-    }
-
-    /// The name of the guest that has this hardware address now.
-    package func name(of hardware: MACAddress) -> GuestName? { server.name(of: hardware, now: BootClock.now) }
 
     /// Starts, after the switch has its ports.
     package func start() {

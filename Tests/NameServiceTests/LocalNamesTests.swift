@@ -16,8 +16,15 @@ private final class Guests: GuestDirectory {
 
     func address(of name: GuestName) -> IPv4Address? { addresses[name.description].flatMap { IPv4Address($0) } }
 
-    func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address? {
-        name.description == "web" ? IPv6Address(network.base.high, 7) : nil
+    /// Addresses that guests use, by name.
+    var used: [String: [IPv6Address]] = [:]
+
+    func addresses6(of name: GuestName, in network: IPv6Network) -> [IPv6Address] {
+        (name.description == "web" ? [IPv6Address(network.base.high, 7)] : []) + (used[name.description] ?? [])
+    }
+
+    func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName? {
+        used.first { $0.value.contains(address) }.flatMap { GuestName($0.key) }
     }
 
     func name(of address: IPv6Address, in network: IPv6Network) -> GuestName? {
@@ -121,9 +128,43 @@ private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefi
         #expect(
             answer("web.vm.internal", DNSType.any) == .records([DNSRecord(IPv4Address("192.168.105.7")!), address6]))
         #expect(answer("org", DNSType.aaaa) == .records([]), "no address is reserved")
-        #expect(answer("gateway", DNSType.aaaa) == .records([]))
         #expect(answer(reverse, DNSType.pointer) == pointer("web.vm.internal"))
         #expect(answer("8" + reverse.dropFirst(), DNSType.pointer) == .noSuchName)
+    }
+
+    @Test func gatewayHasItsIPv6Address() {
+        var zone = GuestZone(.standard, network)
+        func answer(_ name: String, _ type: UInt16) -> LocalAnswer? {
+            zone.answer(DNSQuestion(name: DNSName(name)!, type: type), guests)
+        }
+        let address6 = DNSRecord(IPv6Address("fd00:1:2:3::1")!)
+        for name in ["gateway", "host", "gateway.vm.internal", "host.vm.internal"] {
+            #expect(answer(name, DNSType.aaaa) == .records([]), "no IPv6 network")
+        }
+        zone.network6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::1")!, prefixLength: 64)
+        zone.gatewayIPv6 = [IPv6Address("fd00:1:2:3::1")!]
+        for name in ["gateway", "host", "gateway.vm.internal", "host.vm.internal"] {
+            #expect(answer(name, DNSType.aaaa) == .records(name.hasPrefix("g") ? [address6] : []), "\(name)")
+            #expect(answer(name, DNSType.a) == address("192.168.105.1"), "\(name)")
+        }
+    }
+
+    @Test func usedIPv6AddressesAreRecords() {
+        var zone = GuestZone(.standard, network)
+        zone.network6 = IPv6Network(containing: IPv6Address("fd00:1:2:3::1")!, prefixLength: 64)
+        zone.gatewayIPv6 = [IPv6Address("fd00:1:2:3::1")!]
+        func answer(_ name: String, _ type: UInt16) -> LocalAnswer? {
+            zone.answer(DNSQuestion(name: DNSName(name)!, type: type), guests)
+        }
+        let used = [IPv6Address("fd00:1:2:3::a")!, IPv6Address("fd00:1:2:3::b")!]
+        guests.used = ["org": used, "web": [IPv6Address("fd00:1:2:3::c")!]]
+        #expect(answer("org.vm.internal", DNSType.aaaa) == .records(used.map { DNSRecord($0) }))
+        #expect(
+            answer("web", DNSType.aaaa)
+                == .records([DNSRecord(IPv6Address("fd00:1:2:3::7")!), DNSRecord(IPv6Address("fd00:1:2:3::c")!)]))
+        let reverse = "b" + String(repeating: ".0", count: 15) + ".3.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"
+        #expect(answer(reverse, DNSType.pointer) == pointer("org.vm.internal"))
+        #expect(answer("d" + reverse.dropFirst(), DNSType.pointer) == .noSuchName)
     }
 
     @Test func reverseNamesOfTheNetworkAreTheZones() {

@@ -44,6 +44,35 @@ import Wire
                 })
     }
 
+    @Test func addressesOfAGuestAreTheMostStableFirst() {
+        var bindings = made(4, shared: [3])
+        let network = IPv6Network(containing: address(0), prefixLength: 64), hardware = mac(1)
+        let made = IPv6Address(address(0).high, IPv6Address(linkLocalFrom: hardware).low)
+        for (now, used) in [
+            (10, address(3)), (20, address(2)), (30, made), (40, IPv6Address(linkLocalFrom: hardware)),
+            (50, address(4)), (500, address(2)),
+        ] as [(CoarseInstant, IPv6Address)] {
+            let refusal = bindings.claim(used, by: station(1, hardware.value), now: now)
+            #expect(refusal == nil)
+        }
+        // The same hardware address at another port, and another one at the same shared port.
+        for (number, other) in [(5, station(2, hardware.value)), (6, station(3, 7)), (7, station(3, 8))] {
+            let refusal = bindings.claim(address(UInt64(number)), by: other, now: 500)
+            #expect(refusal == nil)
+        }
+        func found(_ station: Station, age: Int64) -> [IPv6Address] {
+            bindings.addresses(of: station, in: network, age: .seconds(age), now: 510)
+        }
+        let first = station(1, hardware.value)
+        let all = found(first, age: 500), recent = found(first, age: 470), last = found(first, age: 10)
+        #expect(all == [made, address(3), address(2), address(4)])
+        #expect(recent == [address(2), address(4)], "\(recent)")
+        #expect(last == [address(2)])
+        #expect(found(station(1, 9), age: 500).isEmpty && found(station(3, 8), age: 500) == [address(7)])
+        bindings.detach(1)
+        #expect(found(first, age: 500).isEmpty)
+    }
+
     @Test func firstUserHoldsAnAddress() {
         var bindings = made(4)
         #expect(bindings.claim(address(1), by: station(1), now: 10) == nil)

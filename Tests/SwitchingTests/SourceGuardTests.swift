@@ -3,6 +3,7 @@ import Platform
 @testable import Switching
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 /// Guests' IPv6 addresses on a network that we lead, frame by frame.
@@ -56,6 +57,27 @@ import Wire
 
     private func detection(from source: MACAddress, _ target: IPv6Address) -> [UInt8] {
         neighbor(135, from: source, as: .unspecified, target)
+    }
+
+    /// Queries for names read the addresses without a command to the worker.
+    @Test func addressesAreReadFromOutside() throws {
+        #expect(try SwitchControl().holder(of: global) == nil, "no worker")
+        let network = try Network(), prefix = IPv6Network(containing: global, prefixLength: 64)
+        let owner = Station(port: network.owner.number, hardware: mac(1))
+        func addresses(_ station: Station) -> [IPv6Address] {
+            network.harness.control.addresses(of: station, in: prefix, usedWithin: .seconds(60))
+        }
+        #expect(addresses(owner).isEmpty)
+        #expect(try network.reaches(echo(from: mac(1), as: global), from: network.owner))
+        #expect(addresses(owner) == [global] && network.harness.control.holder(of: global) == owner)
+        // Another guest with this address, and with the hardware address.
+        #expect(try !network.reaches(echo(from: mac(2), as: global)))
+        #expect(addresses(Station(port: network.rogue.number, hardware: mac(2))).isEmpty)
+        #expect(addresses(Station(port: network.rogue.number, hardware: mac(1))).isEmpty)
+        #expect(addresses(Station(port: SwitchControl.servicePort, hardware: mac(1))).isEmpty)
+        network.harness.control.detach(network.owner.number)
+        network.harness.settle()
+        #expect(addresses(owner).isEmpty && network.harness.control.holder(of: global) == nil)
     }
 
     @Test func boundAddressIsRefusedToOthersAtAnyTagDepth() throws {

@@ -27,6 +27,22 @@ extension DHCPServer {
         return holder.flatMap { fixedNames.address6(of: $0, in: network) }
     }
 
+    /// The running lease of the guest that has this name.
+    func lease(of name: GuestName, now: Instant) -> Lease? {
+        guard let holder = table.holder(of: name, now: now) else { return nil }
+        return fixedNames.reservation(name).map { $0.hardware == holder.hardware } ?? true ? holder : nil
+    }
+
+    /// Whether an IPv6 address belongs to another guest than that with this hardware address, whichever guest uses it:
+    /// it is reserved for that guest, or made from its hardware address (RFC 4291 appendix A), and it has a name.
+    func isOthers(
+        _ address: IPv6Address, than hardware: MACAddress, in network: IPv6Network, now: Instant
+    ) -> Bool {
+        if let owner = fixedNames.hardware(on: address, in: network) { return owner != hardware }
+        guard let maker = address.embeddedHardware, maker != hardware else { return false }
+        return name(of: maker, now: now) != nil
+    }
+
     /// The IPv6 address that is reserved for the guest with this hardware address.
     package func address6(of hardware: MACAddress, in network: IPv6Network) -> IPv6Address? {
         fixedNames.address6(of: hardware, in: network)

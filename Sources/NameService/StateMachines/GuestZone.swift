@@ -8,10 +8,12 @@ package protocol GuestDirectory: AnyObject {
     func address(of name: GuestName) -> IPv4Address?
     /// The name of the guest that has this address.
     func name(of address: IPv4Address) -> GuestName?
-    /// The IPv6 address that is reserved for the guest that has this name.
-    func address6(of name: GuestName, in network: IPv6Network) -> IPv6Address?
+    /// The IPv6 addresses of the guest that has this name, the most stable ones first.
+    func addresses6(of name: GuestName, in network: IPv6Network) -> [IPv6Address]
     /// The name of the guest that this IPv6 address is reserved for.
     func name(of address: IPv6Address, in network: IPv6Network) -> GuestName?
+    /// The name of the guest that uses this IPv6 address.
+    func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName?
     /// The name of the guest that has this hardware address.
     func name(of hardware: MACAddress) -> GuestName?
 }
@@ -29,20 +31,20 @@ package enum LocalAnswer: Equatable, Sendable {
 /// The names of guests and of the gateway, as a zone of DNS.
 ///
 ///     name                                   answer
-///     NAME.DOMAIN, gateway and host too      A, and AAAA if an IPv6 address is reserved for the guest
+///     NAME.DOMAIN, gateway too               A, and AAAA with IPv6 addresses within the guests' IPv6 network
+///     host.DOMAIN                            A with the gateway's address
 ///     DOMAIN                                 no record
 ///     another name within DOMAIN             no such name
 ///     NAME                                   the same; other types than A and AAAA are not the zone's
 ///     reverse name of an address of the      PTR with NAME.DOMAIN, or no such name
 ///     network, or of its links
 ///
-/// A guest without a reserved IPv6 address has no AAAA record, because it chooses its addresses itself. An IPv6 address
-/// that is made from a hardware address (RFC 4291 appendix A) has the name of the guest with that hardware address. The
-/// gateway has no AAAA record, because servers of the host often listen at IPv4 addresses only. A bare name is
-/// the zone's for addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain
-/// from the others.
+/// A guest has AAAA records of the address that is reserved for it, and of those that it uses. The reverse name of an
+/// IPv6 address leads to the guest that it is reserved for, else to the guest whose hardware address it is made from
+/// (RFC 4291 appendix A), else to the guest that uses it. A bare name is the zone's for addresses only: a guest that calls
+/// itself `org` must not hide the keys and servers of that domain from the others.
 package struct GuestZone: Sendable {
-    /// Labels of the gateway, the first of which is its name in PTR records.
+    /// Labels of the gateway, the first of which is its name in PTR records, and has its IPv6 address.
     private static let gatewayLabels = [Array("gateway".utf8), Array("host".utf8)]
 
     /// The domain of the names.
@@ -91,12 +93,16 @@ package struct GuestZone: Sendable {
 
     /// The records of addresses; nil if no guest has the name.
     private func addresses(of label: [UInt8], _ directory: (any GuestDirectory)?) -> [DNSRecord]? {
-        if isGateway(label) { return [DNSRecord(guests.gateway)] }
+        if isGateway(label) {
+            // Some clients try the first address only, and servers of the host often listen at IPv4 addresses only.
+            let address6 = label == GuestZone.gatewayLabels[0] ? network6?.gateway : nil
+            return [DNSRecord(guests.gateway)] + (address6.map { [DNSRecord($0)] } ?? [])
+        }
         // A label that is no UTF-8 becomes a text that is no name.
         guard let name = GuestName(String(decoding: label, as: UTF8.self)), let address = directory?.address(of: name)
         else { return nil }
-        let address6 = network6.flatMap { directory?.address6(of: name, in: $0) }
-        return [DNSRecord(address)] + (address6.map { [DNSRecord($0)] } ?? [])
+        return [DNSRecord(address)]
+            + (network6.flatMap { directory?.addresses6(of: name, in: $0) } ?? []).map { DNSRecord($0) }
     }
 
     /// Whether a label is a name of the gateway.
@@ -119,6 +125,7 @@ package struct GuestZone: Sendable {
             name =
                 network6.flatMap { directory?.name(of: address, in: $0) }
                 ?? address.embeddedHardware.flatMap { directory?.name(of: $0) }
+                ?? network6.flatMap { directory?.name(ofUsed: address, in: $0) }
         }
         return name?.description
     }

@@ -28,6 +28,7 @@ package final class SwitchControl: Sendable {
     private let state = Mutex(State())
     /// See `Fabric`. Here, because it outlives the workers: threads of devices lock it at any time.
     let topologyLock = ReadWriteLock()
+    let workers = Mutex(WeakFabric())
     /// Wakes the first worker.
     let wakeup: Wakeup
     /// Becomes readable when there are events, or frames for a service.

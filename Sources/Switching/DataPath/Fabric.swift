@@ -19,8 +19,9 @@ import Wire
 /// | a `CaptureTap`'s          | mutex            | its ring's producer side        | one frame of a captured port  |
 ///
 /// Under `topologyLock` shared, ports neither come nor go, and keep their worker. No system call that moves frames is
-/// made under `tablesLock`. Sending never blocks: descriptors are non-blocking, and a full receiver's frames are
-/// queued.
+/// made under `tablesLock`. The control thread takes both, the former shared, to read guests' addresses for a query
+/// for a name (`SwitchControl+Sources`). Sending never blocks: descriptors are non-blocking, and a full receiver's
+/// frames are queued.
 ///
 /// A port is read by one worker, and a frame is sent by the worker that has read it, so frames between two guests keep
 /// their order.

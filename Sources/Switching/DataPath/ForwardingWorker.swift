@@ -73,6 +73,7 @@ package struct ForwardingWorker: ~Copyable {
     ) throws(SystemError) {
         let fabric = try Fabric(
             control, workers: max(1, workers), loopBlockTime: loopBlockTime, pauseLimit: pauseLimit)
+        control.workers.withLock { $0.fabric = fabric }
         self.init(fabric, index: 0)
         let service = PortConfiguration(
             name: "services", kind: .service, role: .service, descriptor: -1,

@@ -41,9 +41,11 @@ struct SourceBindings: ~Copyable {
         let solicitation: Solicitation?
     }
 
-    private struct Binding: BitwiseCopyable {
+    struct Binding: BitwiseCopyable {
         var address: IPv6Address
         var station: Station
+        /// Since when the guest has the address.
+        let since: CoarseInstant
         var lastUsed: CoarseInstant
         /// When the holder last looked for duplicates.
         var detected: CoarseInstant
@@ -53,7 +55,7 @@ struct SourceBindings: ~Copyable {
         var lastSolicitation = CoarseInstant.distantPast
     }
 
-    private struct Share: BitwiseCopyable {
+    struct Share: BitwiseCopyable {
         var first: Int32
         var capacity: Int32
         var count: Int32 = 0
@@ -91,11 +93,11 @@ struct SourceBindings: ~Copyable {
     /// The time for which a guest looks for duplicates (RFC 4862 section 5.4: 1 s, with as much delay before it).
     static let detection = TimeAmount.seconds(2)
 
-    private let bindings: UnsafeMutablePointer<Binding>
-    private let shares: UnsafeMutablePointer<Share>
-    private let ports: Int
+    let bindings: UnsafeMutablePointer<Binding>
+    let shares: UnsafeMutablePointer<Share>
+    let ports: Int
     /// Numbers of bindings by address; 0, which is the service's port's, stands for none.
-    private let index: UnsafeMutablePointer<UInt16>
+    let index: UnsafeMutablePointer<UInt16>
     /// A power of two, at least twice the number of bindings.
     private let indexCapacity: Int
     private var freeRegions = UInt64.max
@@ -159,30 +161,6 @@ struct SourceBindings: ~Copyable {
 
     /// How many addresses the guests of a port hold.
     func count(at port: PortNumber) -> Int { unsafe Int(shares[Int(port)].count) }
-
-    /// The guest that holds an address.
-    func holder(of address: IPv6Address) -> Station? {
-        let number = unsafe Int(index[slot(of: address)])
-        return unsafe number == 0 ? nil : bindings[number].station
-    }
-
-    /// Addresses of a port, and of all ports, that `all` returns at most.
-    private static let shownOfPort = 64, shown = 4096
-
-    /// The IPv6 addresses that guests have used, those of the ports with the lowest numbers first.
-    func all() -> [KnownSource] {
-        var found: [KnownSource] = []
-        for port in 0..<ports where found.count < SourceBindings.shown {
-            let share = unsafe shares[port], end = found.count + SourceBindings.shownOfPort
-            for number in Int(share.first)..<Int(share.first) + Int(share.count) where found.count < end {
-                let binding = unsafe bindings[number]
-                // Those of groups stand for IPv4 addresses.
-                if binding.address.isMulticast { continue }
-                found.append(KnownSource(address: binding.address, station: binding.station))
-            }
-        }
-        return found
-    }
 
     // MARK: Claims
 
@@ -297,7 +275,7 @@ struct SourceBindings: ~Copyable {
         // Not new if the guest uses it without looking for duplicates first.
         let detected = isDetection ? now : now - SourceBindings.detection
         unsafe (bindings + number).initialize(
-            to: Binding(address: address, station: station, lastUsed: now, detected: detected))
+            to: Binding(address: address, station: station, since: now, lastUsed: now, detected: detected))
         unsafe index[slot(of: address)] = UInt16(number)
         return true
     }
@@ -348,7 +326,7 @@ struct SourceBindings: ~Copyable {
     }
 
     /// The slot that has, or would have, the number of an address's binding. There is always a free one.
-    private func slot(of address: IPv6Address) -> Int {
+    func slot(of address: IPv6Address) -> Int {
         var slot = first(address)
         while unsafe index[slot] != 0 && bindings[Int(index[slot])].address != address {
             slot = (slot + 1) & (indexCapacity - 1)

@@ -123,6 +123,14 @@ struct SourceGuard: ~Copyable {
     /// The IPv6 addresses that guests have used.
     func sources() -> [KnownSource] { bindings.all() }
 
+    /// The IPv6 addresses that a guest has used within the last `age`, the most stable ones first.
+    func addresses(of station: Station, in network: IPv6Network, age: TimeAmount, now: CoarseInstant) -> [IPv6Address] {
+        bindings.addresses(of: station, in: network, age: age, now: now)
+    }
+
+    /// The guest that holds an IPv6 address.
+    func holder(of address: IPv6Address) -> Station? { bindings.holder(of: address) }
+
     /// Whether this is the source that was permitted last.
     @inline(__always)
     func wasPermitted(_ source: IPv6Address, from station: Station, now: CoarseInstant) -> Bool {

@@ -22,7 +22,9 @@ extension IntegrationTests {
         ) throws {
             let isThere = address != GuestNames.missing, name = isThere ? "six.vm.internal" : GuestNames.missing
             #expect(try names.find("six.vm.internal", from: guest) == address, "\(step)")
-            #expect(try names.find("six.vm.internal", type: "aaaa", from: guest) == address6, "\(step)")
+            // The addresses that the guest makes itself follow.
+            let found6 = try names.find("six.vm.internal", type: "aaaa", from: guest)
+            #expect(found6.split(separator: " ").first ?? "" == address6, "\(step): \(found6)")
             for one in ["192.168.105.60", "192.168.105.61"] {
                 #expect(
                     try names.reverse(one, from: guest) == (one == address ? name : GuestNames.missing),
