@@ -192,6 +192,17 @@ extension Daemon {
             throw ExitError(
                 .usage, "--dns \(one): this is the gateway of the guests' network itself; give another server")
         }
+        guard let domain = configuration.domain else { return }
+        var zone = GuestZone(domain, addressing.network)
+        zone.gatewayIPv6 = addressing.gatewayIPv6
+        for one in configuration.nameServers where one.domain.map(zone.hasAll) == true {
+            throw ExitError(
+                .usage,
+                """
+                --dns: \(one) has no effect, because vde_vmnet itself answers reverse queries for addresses of the \
+                guests' network; leave it out, or use --domain off
+                """)
+        }
     }
 }
 

@@ -167,6 +167,24 @@ private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefi
         #expect(answer("d" + reverse.dropFirst(), DNSType.pointer) == .noSuchName)
     }
 
+    @Test func zonesOfTheNetworkAreTheZones() {
+        var zone = GuestZone(.standard, GuestNetwork(gateway: IPv4Address("192.168.4.1")!, prefixLength: 22))
+        zone.gatewayIPv6 = [.customaryGateway, IPv6Address("fd00:1:2:3::1")!]
+        let six = "3.0.0.0.2.0.0.0.1.0.0.0.0.0.d.f.ip6.arpa"
+        for name in [
+            "vm.internal", "a.vm.internal", "4.168.192.in-addr.arpa", "7.168.192.in-addr.arpa",
+            "9.5.168.192.in-addr.arpa", "x.9.5.168.192.in-addr.arpa", six, "a." + six,
+        ] {
+            #expect(zone.hasAll(below: DNSName(name)!), "\(name)")
+        }
+        for name in [
+            "internal", "8.168.192.in-addr.arpa", "168.192.in-addr.arpa", "in-addr.arpa", "ip6.arpa", "arpa",
+            String(six.dropFirst(2)), "4" + six.dropFirst(), "x.168.192.in-addr.arpa", "example.org",
+        ] {
+            #expect(!zone.hasAll(below: DNSName(name)!), "\(name)")
+        }
+    }
+
     @Test func reverseNamesOfTheNetworkAreTheZones() {
         #expect(answer("7.105.168.192.in-addr.arpa", DNSType.pointer) == pointer("web.vm.internal"))
         #expect(answer("1.105.168.192.IN-ADDR.arpa", DNSType.any) == pointer("gateway.vm.internal"))

@@ -14,6 +14,26 @@ import Wire
         #expect(!DNSName("badexample.org")!.isWithin(DNSName("example.org")!))
     }
 
+    @Test func reverseZonesAreNetworks() {
+        func network(_ name: String) -> String? {
+            switch DNSReverseZone(DNSName(name)!)?.addresses {
+            case .ipv4(let network)?: "\(network)"
+            case .ipv6(let network)?: "\(network)"
+            case nil: nil
+            }
+        }
+        for (name, expected) in [
+            ("10.in-addr.arpa", "10.0.0.0/8"), ("105.168.192.IN-ADDR.arpa", "192.168.105.0/24"),
+            ("7.105.168.192.in-addr.arpa", "192.168.105.7/32"), ("a.7.105.168.192.in-addr.arpa", "192.168.105.7/32"),
+            ("d.f.ip6.arpa", "fd00::/8"), ("8.b.d.0.1.0.0.2.ip6.arpa", "2001:db8::/32"),
+        ] {
+            #expect(network(name) == expected, "\(name)")
+        }
+        for name in ["in-addr.arpa", "ip6.arpa", "arpa", "256.in-addr.arpa", "x.in-addr.arpa", "10.ip6.arpa", "a.b.c"] {
+            #expect(network(name) == nil, "\(name)")
+        }
+    }
+
     /// A label may have any bytes. As text they are in ASCII, and do not look like the end of a label or a line.
     @Test func textOfAnyBytesIsUnambiguous() throws {
         let labels: [[UInt8]] = [

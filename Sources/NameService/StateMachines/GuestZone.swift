@@ -47,6 +47,9 @@ package struct GuestZone: Sendable {
     /// Labels of the gateway, the first of which is its name in PTR records, and has its IPv6 address.
     private static let gatewayLabels = [Array("gateway".utf8), Array("host".utf8)]
 
+    /// Of the gateway's networks.
+    private static let prefixLength6 = 64
+
     /// The domain of the names.
     package let domain: GuestDomain
     private let guests: GuestNetwork
@@ -103,6 +106,17 @@ package struct GuestZone: Sendable {
         else { return nil }
         return [DNSRecord(address)]
             + (network6.flatMap { directory?.addresses6(of: name, in: $0) } ?? []).map { DNSRecord($0) }
+    }
+
+    /// Whether every name at and below `name` is the zone's.
+    package func hasAll(below name: DNSName) -> Bool {
+        if name.isWithin(domain.name) { return true }
+        return switch DNSReverseZone(name)?.addresses {
+        case .ipv4(let network)?:
+            network.prefixLength >= guests.network.prefixLength && guests.network.contains(network.base)
+        case .ipv6(let network)?: network.prefixLength >= GuestZone.prefixLength6 && isOwn(.ipv6(network.base))
+        case nil: false
+        }
     }
 
     /// Whether a label is a name of the gateway.

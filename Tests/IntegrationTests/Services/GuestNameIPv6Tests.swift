@@ -126,5 +126,20 @@ extension IntegrationTests {
             #expect(try find("gateway", type: "a", from: guest) == [IntegrationTests.gateway])
             #expect(try fixture.daemon.stop() == .exited(0))
         }
+
+        @Test func zoneOfTheNetworkHasNoOtherServer() throws {
+            let network = try TestNetwork()
+            let reverse6 = "1.0.0.0.a.9.8.7.6.5.4.3.2.1.d.f.ip6.arpa"
+            for zone in ["105.168.192.in-addr.arpa", reverse6, "7.105.168.192.in-addr.arpa"] {
+                let daemon = try VMNetDaemon.start(
+                    in: network.host,
+                    [
+                        "--switch", "--uplink", "user", "--ipv6", GuestNames6.prefix + ":/64", "--dns",
+                        "\(zone)=192.0.2.1", network.folder.file("own"),
+                    ], folder: network.folder)
+                #expect(try daemon.waitForEnd() == .exited(64))
+                #expect(daemon.output.contains("\(zone)=192.0.2.1:53 has no effect"), "\(daemon.output)")
+            }
+        }
     }
 }
