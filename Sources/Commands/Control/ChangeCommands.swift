@@ -79,6 +79,15 @@ package struct Egress: ParsableCommand {
 
     package init() {}
 
+    package func validate() throws {
+        guard let policy, policy != "allow", policy != "deny" else { return }
+        let shown = PrintableText.line(policy, limit: 64)
+        throw ValidationError(
+            policy == "log"
+                ? "'log' is not a policy; write --log on to log what the policy refuses, or --log off"
+                : "'\(shown)' is neither allow nor deny; write one of them, or nothing to see the policy")
+    }
+
     package func run() throws {
         let connection = try network.connect()
         // The log first: it has what a new policy refuses from its beginning on.
@@ -96,6 +105,11 @@ package struct Allow: ParsableCommand {
 
     package init() {}
 
+    private static let fewRefusals = """
+        but the policy refuses little, because guests may connect to every destination beyond the host; 'vde_vmnet \
+        egress deny' refuses all that is not allowed
+        """
+
     fileprivate static func show(_ connection: ControlConnection, asJSON: Bool) throws {
         let egress = try connection.call("egress.get")
         if asJSON { return try CommandOutput.write(egress.text + "\n") }
@@ -103,7 +117,9 @@ package struct Allow: ParsableCommand {
         for destination in egress["allowed"]?.array ?? [] {
             try CommandOutput.write("allowed: \(PrintableText.line(destination.string ?? ""))\n")
         }
-        if egress["refusals_logged"]?.bool == true { try CommandOutput.write("refusals: logged\n") }
+        guard egress["refusals_logged"]?.bool == true else { return }
+        let isRefusing = egress["policy"]?.string == "deny" || egress["denies_private"]?.bool == true
+        try CommandOutput.write(isRefusing ? "refusals: logged\n" : "refusals: logged, \(Allow.fewRefusals)\n")
     }
 
     struct Add: ParsableCommand {

@@ -33,6 +33,8 @@ extension IntegrationTests {
             doctor --network gone % 69 no network is called 'gone' | vde_vmnet list
             allow list --json --network gone % 69 no network is called 'gone' | vde_vmnet list
             egress --json --network gone % 69 no network is called 'gone' | vde_vmnet list
+            egress log % 64 'log' is not a policy; write --log on
+            egress maybe % 64 'maybe' is neither allow nor deny; write one of them, or nothing to see the policy
             publish add 8080 --network gone % 69 no network is called 'gone'
             --name a/b --switch DIR/v % 64 --name: 'a/b'
             --control= --switch DIR/v % 64 --control needs a path

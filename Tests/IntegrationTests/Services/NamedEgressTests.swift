@@ -306,6 +306,9 @@ extension IntegrationTests {
                 print(call("egress.log", log=1)["error"]["code"])
                 """)
             #expect(counted.output == "True False True\nparameters\n", "\(counted)")
+            let open = try control.run("egress", "allow", "--log", "on")
+            #expect(open.contains("refusals: logged, but the policy refuses little") && open.contains("egress deny"))
+            try control.run("egress", "deny", "--log", "off")
             if uplink == "tap" {
                 #expect(try !control.host.run("nft", "list", "ruleset").contains("log group"))
             }
