@@ -108,6 +108,23 @@ package final class GuestFirewall {
         if !isOwned { try nftables.run(rules.script(isOwned: false)) }
     }
 
+    /// Has refused packets logged to a group of NFLOG, or no longer. Nothing else of the tables changes.
+    package func setLogGroup(_ group: UInt16?) throws(UnclassifiedError) {
+        guard group != rules.logGroup else { return }
+        let before = rules.logGroup
+        rules.logGroup = group
+        guard isApplied else { return }
+        // What another program has changed is found by `check`, and is not taken for this change.
+        let isIntact = isOwned || nftables.listing(of: rules.table) == listings[rules.table]
+        do throws(UnclassifiedError) {
+            try nftables.run(rules.reportScript)
+        } catch {
+            rules.logGroup = before
+            throw error
+        }
+        if isIntact { listings[rules.table] = nftables.listing(of: rules.table) }
+    }
+
     /// Pins addresses of a name for one guest.
     package func pin(
         _ pins: [EgressPin], of name: DNSName, until expires: Instant, now: Instant

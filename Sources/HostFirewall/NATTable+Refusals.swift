@@ -8,7 +8,8 @@
 //
 // Refused packets are counted. Allowed ones do not pass the counter. With `logGroup`, the beginnings of some refused
 // ones are logged: the rate is limited per hardware address, so that a guest that floods does not hide the packets of
-// others.
+// others. The chain `reports` has the rule for that and nothing else, so that `reportScript` begins and ends the log
+// without a replacement of the table: counters, pins and connections stay as they are.
 
 extension NATTable {
     /// The name of the counter.
@@ -21,30 +22,47 @@ extension NATTable {
     /// What is done with a packet that the policy refuses.
     var refusal: String { "goto refused" }
 
-    /// The chains that `refusal` goes to. 20 packets of a guest, and 10 a second, are logged.
+    /// The chains that `refusal` goes to.
     var refusalChains: String {
         guard !isClosed else { return "" }
         let mark = hasConnectionLabels ? "    ct label set \(ConnectionLabel.refused)\n" : ""
-        var objects = "", rules = ""
+        var objects = "", counting = ""
         if countsRefusals {
             objects += "  counter \(NATTable.refusalCounter) { }\n"
-            rules += "    counter name \(NATTable.refusalCounter)\n"
+            counting = "    counter name \(NATTable.refusalCounter)\n"
         }
-        if let logGroup {
-            let form = "typeof ether saddr; size \(NATTable.guestLimit); flags dynamic,timeout; timeout 1m;"
-            objects += "  set senders { \(form) }\n"
-            rules += "    update @senders { ether saddr limit rate 10/second burst 20 packets } log group \(logGroup)\n"
-        }
+        if logGroup != nil { objects += "  set senders { \(NATTable.senders) }\n" }
         return """
               chain rejected {
             \(mark)    \(NATTable.tcp) reject with tcp reset
                 reject with icmpx admin-prohibited
               }
-            \(objects)  chain refused {
-            \(rules)    goto rejected
+            \(objects)  chain reports {
+            \(reportRule.map { "    \($0)\n" } ?? "")  }
+              chain refused {
+            \(counting)    jump reports
+                goto rejected
               }
 
             """
+    }
+
+    /// The guests whose packets are logged.
+    private static let senders =
+        "typeof ether saddr; size \(guestLimit); flags dynamic,timeout; timeout 1m;"
+
+    /// 20 packets of a guest, and 10 a second, are logged.
+    private var reportRule: String? {
+        logGroup.map { "update @senders { ether saddr limit rate 10/second burst 20 packets } log group \($0)" }
+    }
+
+    /// Begins the log of refused packets as `logGroup` has it, or ends it, in the table that exists.
+    package var reportScript: String {
+        guard !isClosed else { return "" }
+        let flush = "flush chain inet \(table) reports\n"
+        guard let reportRule else { return flush + "delete set inet \(table) senders\n" }
+        return "add set inet \(table) senders { \(NATTable.senders) }\n" + flush
+            + "add rule inet \(table) reports \(reportRule)\n"
     }
 
     /// Resets the side that has not begun a refused connection. The resets themselves pass.

@@ -132,11 +132,13 @@ private func network(_ text: String) -> IPv4Network {
         denying.egress.isDenying = true
         let script = denying.script(isOwned: true)
         #expect(
-            script.contains("  counter refused { }\n  chain refused {\n    counter name refused\n    goto rejected\n"))
+            script.contains(
+                "  counter refused { }\n  chain reports {\n  }\n  chain refused {\n    counter name refused\n"
+                    + "    jump reports\n    goto rejected\n"))
         #expect(!script.contains("senders"))
         // A small kernel has no named counters.
         denying.countsRefusals = false
-        #expect(denying.script(isOwned: true).contains("  chain refused {\n    goto rejected\n"))
+        #expect(denying.script(isOwned: true).contains("  chain refused {\n    jump reports\n    goto rejected\n"))
         #expect(!denying.script(isOwned: true).contains("counter"))
         denying.isClosed = true
         #expect(!denying.script(isOwned: true).contains("refused"))

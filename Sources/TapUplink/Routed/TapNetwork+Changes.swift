@@ -13,11 +13,7 @@ import Wire
 extension TapNetwork {
     /// Applies changed rules.
     private func change(_ body: (inout NATTable) -> Void) throws(ChangeRefusal) {
-        guard !isClosedForGood else {
-            throw ChangeRefusal(
-                .failed, "another program keeps removing the firewall rules of \(tap), which is down; restart vde_vmnet"
-            )
-        }
+        try checkOpen()
         let before = firewall.rules
         body(&firewall.rules)
         guard firewall.rules != before else { return }
@@ -27,6 +23,12 @@ extension TapNetwork {
             firewall.rules = before
             throw ChangeRefusal(.failed, error.description)
         }
+    }
+
+    private func checkOpen() throws(ChangeRefusal) {
+        guard isClosedForGood else { return }
+        throw ChangeRefusal(
+            .failed, "another program keeps removing the firewall rules of \(tap), which is down; restart vde_vmnet")
     }
 
     /// Replaces the published ports.
@@ -64,8 +66,16 @@ extension TapNetwork {
         }
     }
 
-    /// Has the beginnings of refused packets logged to a group of NFLOG; nil: no longer. They are counted in any case.
-    func change(logGroup: UInt16?) throws(ChangeRefusal) { try change { $0.logGroup = logGroup } }
+    /// Has the beginnings of refused packets logged to a group of NFLOG; nil: no longer. They are counted in any case,
+    /// and no other rule changes.
+    func change(logGroup: UInt16?) throws(ChangeRefusal) {
+        try checkOpen()
+        do throws(UnclassifiedError) {
+            try firewall.setLogGroup(logGroup)
+        } catch {
+            throw ChangeRefusal(.failed, error.description)
+        }
+    }
 
     /// Lets a guest connect to addresses of a name until `expires`.
     func pin(_ pins: [EgressPin], of name: DNSName, until expires: Instant) throws(ChangeRefusal) {
