@@ -4,6 +4,7 @@ import Lifecycle
 import Logging
 import NameService
 import NetworkConfiguration
+import NetworkControl
 import NetworkModel
 import Platform
 import RouterService
@@ -103,8 +104,15 @@ extension Daemon {
     private var uplinkContext: UplinkContext {
         UplinkContext(
             loop: loop, control: control, logger: logger,
-            attach: { [unowned self] in session?.attachDevice($0) },
-            detach: { [unowned self] in session?.detachDevice($0) },
+            attach: { [unowned self] configuration in
+                let port = session?.attachDevice(configuration)
+                if port != nil { networkControl?.uplinkChanged(isConnected: true) }
+                return port
+            },
+            detach: { [unowned self] port in
+                session?.detachDevice(port)
+                networkControl?.uplinkChanged(isConnected: false)
+            },
             onChange: { [unowned self] in router?.setEgress(uplink?.hasEgressIPv6 ?? false) },
             onFailure: { [unowned self] in fail($0) })
     }

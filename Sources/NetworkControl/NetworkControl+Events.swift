@@ -17,7 +17,8 @@ import Wire
 
 // Events for clients that have subscribed. Parts of the network report what happens; drops, refusals, the uplink's
 // state and the resolvers are looked at once a second. The host is watched, and the timer runs, only while a client has
-// subscribed: a network without one pays nothing.
+// subscribed: a network without one pays nothing. What this network itself changes in its tables of nftables, such as a
+// pin of a name, is no event.
 
 extension NetworkControl {
     /// What was reported last.
@@ -26,14 +27,30 @@ extension NetworkControl {
         struct Known {
             let counters: PortCounters
             let facts: [(String, JSON)]
+            /// A port of the host does not come or go as clients do.
+            let isUplink: Bool
             var drops: UInt64
+        }
+
+        /// The uplink as it was reported.
+        struct Uplink: Equatable {
+            var isConnected = true
+            var egressInterfaces: [String] = []
+        }
+
+        /// The host's resolvers as they were reported.
+        struct HostResolvers: Equatable {
+            let servers: [String]
+            let ofDomains: [String]
         }
 
         /// nil while no client has subscribed.
         var ports: [PortNumber: Known]?
         var timer: ControlLoop.TimerID?
-        var isUplinkConnected = true
-        var resolvers: Resolvers?
+        var uplink = Uplink()
+        /// Of a network without a name service.
+        var file: Resolvers?
+        var resolvers: HostResolvers?
         var network: ChangeMonitor?
         var firewall: ChangeMonitor?
         /// A client has subscribed to refusals.
@@ -41,6 +58,8 @@ extension NetworkControl {
     }
 
     private static let interval = TimeAmount.seconds(1)
+    /// From the first change of the host to its event.
+    private static let settling = TimeAmount.milliseconds(200)
     /// Drops of a port within a second that are reported.
     private static let dropBurst = 32
 
@@ -54,22 +73,25 @@ extension NetworkControl {
         if server.isAwaited(ControlEventKind.refusal.rawValue) { setRefusals(true) }
         guard isAwaited, !isReporting else { return }
         eventState.ports = currentPorts()
-        eventState.isUplinkConnected = network.uplink.map { $0.port != nil } ?? true
-        eventState.resolvers = Resolvers(servers: network.configuration.nameServers)
+        eventState.uplink = uplinkNow
+        if network.names == nil { eventState.file = Resolvers(servers: network.configuration.nameServers) }
+        eventState.resolvers = resolversNow
         // Without privilege for one of them, the other works.
-        eventState.network = watch("network") { () throws(SystemError) in try NetworkInterfaces.monitor() }
-        eventState.firewall = watch("firewall") { () throws(SystemError) in try NetworkInterfaces.firewallMonitor() }
-        schedule()
-    }
-
-    private func watch(_ what: String, _ open: () throws(SystemError) -> Descriptor) -> ChangeMonitor? {
-        do throws(SystemError) {
-            return try ChangeMonitor(open(), settling: .milliseconds(200), loop: network.loop) { [unowned self] in
-                publish(.host, [("what", .string(what))])
-            }
-        } catch {
-            return nil
+        eventState.network = try? ChangeMonitor(
+            NetworkInterfaces.monitor(), settling: NetworkControl.settling, loop: network.loop
+        ) { [unowned self] in
+            publish(.host, [("what", .string("network"))])
+            report(uplinkNow)
         }
+        let own = Set(network.uplink?.firewallTables ?? [])
+        eventState.firewall = try? ChangeMonitor(
+            NetworkInterfaces.firewallMonitor(), settling: NetworkControl.settling, loop: network.loop
+        ) { message in
+            !NetworkInterfaces.firewallTables(in: message).isSubset(of: own)
+        } onChange: { [unowned self] in
+            publish(.host, [("what", .string("firewall"))])
+        }
+        schedule()
     }
 
     /// Ends what only events need.
@@ -109,17 +131,61 @@ extension NetworkControl {
     private func lookAround() {
         clientsChanged()
         reportDrops()
-        let isConnected = network.uplink.map { $0.port != nil } ?? true
-        if isConnected != eventState.isUplinkConnected {
-            eventState.isUplinkConnected = isConnected
-            publish(.uplink, [("connected", .bool(isConnected))])
-        }
-        if eventState.resolvers?.refresh() == true {
-            let servers = eventState.resolvers?.servers ?? []
-            publish(
-                .host, [("what", .string("resolvers")), ("resolvers", .array(servers.map { .string("\($0)") }))])
-        }
+        // Its egress interfaces change with the host's network, which is watched where that is possible.
+        var uplink = eventState.network == nil ? uplinkNow : eventState.uplink
+        uplink.isConnected = isUplinkConnected
+        report(uplink)
+        reportResolvers()
         network.refusals.report()
+    }
+
+    // MARK: The uplink and the resolvers
+
+    private var isUplinkConnected: Bool { network.uplink?.isConnected ?? true }
+
+    private var uplinkNow: EventState.Uplink {
+        EventState.Uplink(
+            isConnected: isUplinkConnected, egressInterfaces: network.uplink?.details.egressInterfaces.sorted() ?? [])
+    }
+
+    /// The uplink has got its port, or has lost it. It may have another one before the next look.
+    package func uplinkChanged(isConnected: Bool) {
+        var uplink = eventState.uplink
+        uplink.isConnected = isConnected
+        report(uplink)
+    }
+
+    private func report(_ uplink: EventState.Uplink) {
+        guard isReporting, uplink != eventState.uplink else { return }
+        eventState.uplink = uplink
+        publish(
+            .uplink,
+            [
+                ("connected", .bool(uplink.isConnected)),
+                ("egress_interfaces", .array(uplink.egressInterfaces.map { .string($0) })),
+            ])
+    }
+
+    private var resolversNow: EventState.HostResolvers {
+        if let found = network.names?.servers {
+            return EventState.HostResolvers(servers: found.all.map(\.description), ofDomains: found.ofDomains)
+        }
+        eventState.file?.refresh()
+        return EventState.HostResolvers(
+            servers: eventState.file?.servers.map(\.description) ?? [],
+            ofDomains: eventState.file?.domainServers ?? [])
+    }
+
+    private func reportResolvers() {
+        let now = resolversNow
+        guard now != eventState.resolvers else { return }
+        eventState.resolvers = now
+        publish(
+            .host,
+            [
+                ("what", .string("resolvers")), ("resolvers", .array(now.servers.map { .string($0) })),
+                ("domain_resolvers", .array(now.ofDomains.map { .string($0) })),
+            ])
     }
 
     // MARK: Ports
@@ -128,10 +194,13 @@ extension NetworkControl {
         var ports: [PortNumber: EventState.Known] = [:]
         for port in network.control.ports {
             ports[port.number] = EventState.Known(
-                counters: port.counters, facts: facts(of: port.number), drops: port.counters.totalDrops)
+                counters: port.counters, facts: facts(of: port.number), isUplink: isUplink(port.number),
+                drops: port.counters.totalDrops)
         }
         return ports
     }
+
+    private func isUplink(_ port: PortNumber) -> Bool { network.control.role(of: port) == .uplink }
 
     private func facts(of port: PortNumber) -> [(String, JSON)] {
         let client = client(at: port), number = client?.number ?? network.session?.number(of: port)
@@ -152,13 +221,14 @@ extension NetworkControl {
             if let known = before[port.number], known.counters === port.counters {
                 now[port.number] = known
             } else {
-                if let known = before[port.number] { publish(.leave, known.facts) }
-                let known = EventState.Known(counters: port.counters, facts: facts(of: port.number), drops: 0)
+                if let known = before[port.number], !known.isUplink { publish(.leave, known.facts) }
+                let known = EventState.Known(
+                    counters: port.counters, facts: facts(of: port.number), isUplink: isUplink(port.number), drops: 0)
                 now[port.number] = known
-                publish(.join, known.facts)
+                if !known.isUplink { publish(.join, known.facts) }
             }
         }
-        for (number, known) in before where now[number] == nil { publish(.leave, known.facts) }
+        for (number, known) in before where now[number] == nil && !known.isUplink { publish(.leave, known.facts) }
         eventState.ports = now
     }
 

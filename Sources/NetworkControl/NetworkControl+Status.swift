@@ -152,7 +152,7 @@ extension NetworkControl {
             ]
         }
         members += [
-            ("connected", .bool(uplink.port != nil)), ("ipv6_way", .optional(details.way6?.rawValue)),
+            ("connected", .bool(uplink.isConnected)), ("ipv6_way", .optional(details.way6?.rawValue)),
             ("counters", .object(details.counters.map { ($0.name, .integer($0.value)) })),
             ("drops", .object(details.drops.map { ($0.reason, .integer($0.count)) })),
         ]

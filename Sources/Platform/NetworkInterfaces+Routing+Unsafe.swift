@@ -76,7 +76,8 @@ extension NetworkInterfaces {
         var raw = platform_link()
         guard unsafe platform_link_get(index, &raw) == 0 else { return nil }
         return LinkState(
-            isUp: raw.is_up != 0, mtu: Int(raw.mtu), bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
+            isUp: raw.is_up != 0, isRunning: raw.is_running != 0, mtu: Int(raw.mtu),
+            bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
     }
 
     /// The routing rules of one version of IP (Linux).

@@ -163,6 +163,20 @@ package enum NetworkInterfaces {
         try Descriptor(checking: platform_firewall_monitor(), "watch the firewall")
     }
 
+    /// The names of the tables of nftables that a message of `firewallMonitor` is about.
+    package static func firewallTables(in notice: [UInt8]) -> Set<String> {
+        // Each name is a part of the message, and longer than its terminating byte.
+        let names = unsafe [UInt8](unsafeUninitializedCapacity: notice.count) { names, count in
+            count = unsafe notice.withUnsafeBufferPointer { notice in
+                unsafe names.withMemoryRebound(to: CChar.self) { names in
+                    unsafe platform_firewall_tables(
+                        notice.baseAddress, notice.count, names.baseAddress, names.count)
+                }
+            }
+        }
+        return Set(names.split(separator: 0).map { String(decoding: $0, as: UTF8.self) })
+    }
+
     /// Creates a TAP (Linux). It lives as long as the descriptor.
     /// - Returns: the descriptor, and the offloads that are active: whether the kernel passes GSO frames and partial
     ///   checksums.

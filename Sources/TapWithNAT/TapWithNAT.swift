@@ -50,6 +50,8 @@ package final class TapWithNAT: Uplink {
     }
 
     package var port: PortNumber? { tap.port }
+    package var firewallTables: [String] { tap.firewallTables }
+    package var isConnected: Bool { tap.isConnected }
     package var hostAddressing: HostAddressing? { tap.hostAddressing }
     package var summary: String { tap.summary }
     package var hasEgressIPv6: Bool { tap.hasEgressIPv6 }

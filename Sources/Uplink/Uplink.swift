@@ -38,6 +38,10 @@ import Wire
 package protocol Uplink: AnyObject {
     /// The port of the switch; nil while there is none.
     var port: PortNumber? { get }
+    /// The tables of nftables that the uplink changes while the network runs.
+    var firewallTables: [String] { get }
+    /// Frames of guests can leave by the port: it exists, and its interface is up.
+    var isConnected: Bool { get }
     /// The host's place on the guests' network; nil if the uplink is bridged, or the addresses are unknown.
     var hostAddressing: HostAddressing? { get }
     /// Guests are part of a network that other hosts serve and protect.
@@ -100,6 +104,8 @@ package protocol Uplink: AnyObject {
 }
 
 extension Uplink {
+    package var firewallTables: [String] { [] }
+    package var isConnected: Bool { port != nil }
     package var isBridged: Bool { false }
     package var hasEgressPolicy: Bool { false }
     package var hasEgressIPv6: Bool { false }

@@ -243,7 +243,9 @@ private func broken() throws -> [Broken] {
             "vde_vmnet events /run/vde_vmnet/vde --only uplink"),
         Broken(
             .uplinkLost,
-            UplinkCheck(try network(#"{"uplink":{"kind":"tap","interface":"vmnet0"}}"#), fault: .inBridge("br0")),
+            UplinkCheck(
+                try network(#"{"uplink":{"kind":"tap","interface":"vmnet0","connected":false}}"#),
+                fault: .inBridge("br0")),
             "sudo ip link set dev vmnet0 nomaster"),
         Broken(
             .uplinkLost,

@@ -62,6 +62,11 @@ int platform_network_monitor(void) { return platform_socket(PF_ROUTE, SOCK_RAW);
 
 int platform_firewall_monitor(void) { return -ENOTSUP; }
 
+size_t platform_firewall_tables(const uint8_t *notice, size_t length, char *names, size_t capacity) {
+    (void)notice, (void)length, (void)names, (void)capacity;
+    return 0;
+}
+
 int platform_packet_log_open(uint16_t *group) {
     (void)group;
     return -ENOTSUP;

@@ -338,10 +338,9 @@ int platform_address_add(uint32_t index, uint32_t address, uint8_t prefix_length
 int platform_address6_add(uint32_t index, const uint8_t *address, uint8_t prefix_length);
 /// How a link is set up now.
 struct platform_link {
-    uint32_t mtu;
+    uint32_t mtu, group;
     uint32_t master;  // index of the bridge it is a port of, 0 if none
-    uint32_t group;
-    uint8_t is_up;
+    uint8_t is_up, is_running;
 };
 int platform_link_get(uint32_t index, struct platform_link *link);
 /// Adds the route to a connected network to the main table, as the kernel does with an address; in host order.
@@ -372,6 +371,8 @@ uint64_t platform_network_namespace(void);
 int platform_network_monitor(void);
 /// The same for the rules of nftables.
 int platform_firewall_monitor(void);
+/// The tables of a message of `platform_firewall_monitor`, each ending with 0. Returns the bytes of `names` in use.
+size_t platform_firewall_tables(const uint8_t *notice, size_t length, char *names, size_t capacity);
 
 enum {
     PLATFORM_OFFLOAD_CHECKSUM = 1,

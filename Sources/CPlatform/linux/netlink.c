@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -228,6 +229,7 @@ static void read_link(struct nlmsghdr *message, void *context) {
     int length = (int)IFLA_PAYLOAD(message);
     if (message->nlmsg_type != RTM_NEWLINK) return;
     link->is_up = (body->ifi_flags & IFF_UP) != 0;
+    link->is_running = (body->ifi_flags & IFF_RUNNING) != 0;
     for (struct rtattr *item = IFLA_RTA(body); RTA_OK(item, length); item = RTA_NEXT(item, length)) {
         switch (item->rta_type) {
         case IFLA_MTU: link->mtu = number(item); break;
@@ -372,4 +374,27 @@ int platform_network_monitor(void) {
 }
 
 int platform_firewall_monitor(void) { return monitor(NETLINK_NETFILTER, 1u << (NFNLGRP_NFTABLES - 1)); }
+
+// All objects but the generation have their table as attribute 1, such as NFTA_RULE_TABLE and NFTA_SET_TABLE.
+size_t platform_firewall_tables(const uint8_t *notice, size_t length, char *names, size_t capacity) {
+    const struct nlmsghdr *message = (const struct nlmsghdr *)notice;
+    size_t used = 0;
+    for (int left = (int)length; left > 0 && NLMSG_OK(message, (size_t)left); message = NLMSG_NEXT(message, left)) {
+        if (NFNL_SUBSYS_ID(message->nlmsg_type) != NFNL_SUBSYS_NFTABLES) continue;
+        if (NFNL_MSG_TYPE(message->nlmsg_type) == NFT_MSG_NEWGEN) continue;
+        if (message->nlmsg_len < NLMSG_LENGTH(sizeof(struct nfgenmsg))) continue;
+        int rest = (int)NLMSG_PAYLOAD(message, sizeof(struct nfgenmsg));
+        const char *body = (const char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof(struct nfgenmsg));
+        for (const struct rtattr *item = (const struct rtattr *)body; RTA_OK(item, rest); item = RTA_NEXT(item, rest)) {
+            if ((item->rta_type & NLA_TYPE_MASK) != NFTA_TABLE_NAME) continue;
+            size_t size = strnlen(RTA_DATA(item), RTA_PAYLOAD(item));
+            if (size + 1 > capacity - used) return used;
+            memcpy(names + used, RTA_DATA(item), size);
+            names[used + size] = 0;
+            used += size + 1;
+            break;
+        }
+    }
+    return used;
+}
 #endif

@@ -15,9 +15,9 @@ package struct Events: ParsableCommand {
             join, leave: a client has got a port, or has left it
             lease, conflict: an address was leased, or is used by a host without a lease
             drops: at least 32 frames were dropped at a port within a second
-            offence: a guest has broken the rules; refusal: --egress has refused a name, or packets (on a TAP with \
-            --egress-log)
-            uplink: it was lost, or works again; host: links, addresses, routes, nftables or resolvers have changed
+            offence: a guest has broken the rules; refusal: --egress has refused a name, or packets
+            uplink: it was lost, or works again, or leaves by other interfaces of the host; host: links, addresses, \
+            routes, nftables or resolvers have changed
             loop: a loop was found at a port, or has ended; change: a client of the control socket has changed the \
             network
             lost: this program did not read, and events were discarded

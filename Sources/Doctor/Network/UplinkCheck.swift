@@ -48,15 +48,14 @@ struct UplinkCheck: HostCheck {
 
     var diagnoses: [Diagnosis] {
         if kind == "none" { return Self.ok("this network has none") }
-        guard isConnected else {
+        switch fault {
+        case nil where isConnected: return Self.ok("\(kind), connected")
+        case nil:
             return [
                 Self.failed(
                     .uplinkLost, "the uplink (\(kind)) is lost, and guests reach each other only",
                     ShellText.command("vde_vmnet", "events", socket, "--only", "uplink"))
             ]
-        }
-        switch fault {
-        case nil: return Self.ok("\(kind), connected")
         case .inBridge(let bridge):
             return [
                 Self.failed(

@@ -41,8 +41,8 @@ package enum LocalAnswer: Equatable, Sendable {
 ///
 /// A guest has AAAA records of the address that is reserved for it, and of those that it uses. The reverse name of an
 /// IPv6 address leads to the guest that it is reserved for, else to the guest whose hardware address it is made from
-/// (RFC 4291 appendix A), else to the guest that uses it. A bare name is the zone's for addresses only: a guest that calls
-/// itself `org` must not hide the keys and servers of that domain from the others.
+/// (RFC 4291 appendix A), else to the guest that uses it. A bare name is the zone's for addresses only: a guest that
+/// calls itself `org` must not hide the keys and servers of that domain from the others.
 package struct GuestZone: Sendable {
     /// Labels of the gateway, the first of which is its name in PTR records, and has its IPv6 address.
     private static let gatewayLabels = [Array("gateway".utf8), Array("host".utf8)]

@@ -21,6 +21,7 @@ final class PacketUplink: Uplink {
 
     var hostAddressing: HostAddressing? { nil }
     var isBridged: Bool { true }
+    var isConnected: Bool { port != nil && NetworkInterfaces.link(network.index)?.isRunning == true }
     var details: UplinkDetails {
         var details = UplinkDetails()
         details.kind = "packet"

@@ -61,6 +61,15 @@ package final class TapUplink: Uplink {
         hostAddressing.map { "\($0.network.network) on \(tap), gateway \($0.network.gateway)" } ?? ""
     }
 
+    package var firewallTables: [String] { network?.firewall.tables ?? [] }
+
+    package var isConnected: Bool {
+        guard port != nil, let link = NetworkInterfaces.index(of: tap).flatMap(NetworkInterfaces.link) else {
+            return false
+        }
+        return link.isUp && link.bridge == nil
+    }
+
     private func running() throws(ChangeRefusal) -> TapNetwork {
         guard let network else { throw ChangeRefusal(.failed, "the TAP is not open") }
         return network

@@ -134,25 +134,5 @@ extension IntegrationTests {
             try expect("{\"what\":\"firewall\"}") { try host.run("nft", "add", "table", "inet", "other") }
             #expect(try fixture.daemon.stop() == .exited(0))
         }
-
-        @Test func loopIsReportedWithItsPorts() throws {
-            let fixture = try ControlFixture("none")
-            let program = try follow("loop", fixture.socket, fixture.host)
-            let other = fixture.folder.file("other")
-            let second = try fixture.host.start(["vde_switch", "--unix", other])
-            try eventually("vde_switch") { Files.exists(other + "/ctl") }
-            let plug = try PlugPort(path: fixture.path)
-            let cables = try (0..<2).map { _ in
-                try fixture.host.start(["dpipe", "vde_plug", fixture.path, "=", "vde_plug", other])
-            }
-            var frame = [UInt8](repeating: 0xff, count: 100)
-            frame.replaceSubrange(6..<12, with: [0x02, 0, 0, 0, 0, 1])
-            try eventually("the loop", within: 20) {
-                plug.send(frame)
-                return events(program, of: "loop").contains { $0.contains("\"blocked\":true,\"with\":") }
-            }
-            for program in cables + [second] { program.kill() }
-            #expect(try fixture.daemon.stop() == .exited(0))
-        }
     }
 }

@@ -23,7 +23,7 @@ final class ControlFixture {
     /// - Parameter isOldKernel: the kernel seems to have no `force_forwarding`.
     init(
         _ uplink: String = "user", _ options: [String] = [], internet: Bool = false,
-        environment: [String: String?] = [:], isOldKernel: Bool = false,
+        environment: [String: String?] = [:], product: String = "vde_vmnet", isOldKernel: Bool = false,
         prepare: (TestNetwork) throws -> Void = { _ in }
     ) throws {
         network = try TestNetwork()
@@ -37,7 +37,7 @@ final class ControlFixture {
         try Files.setMode(network.folder.path, 0o755)
         daemon = try VMNetDaemon(
             in: network.host, ["--switch", "--uplink", uplink, "--control", socket] + options + [path],
-            folder: network.folder, environment: environment,
+            folder: network.folder, environment: environment, product: product,
             wrapper: isOldKernel ? try OldKernel.hidingForwarding(network.folder) : [])
     }
 

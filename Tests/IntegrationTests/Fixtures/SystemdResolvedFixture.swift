@@ -122,6 +122,12 @@ final class SystemdResolvedFixture {
         return daemon
     }
 
+    /// Starts `events --json` on the host.
+    func startEvents(_ socket: String) throws -> BackgroundProgram {
+        try BackgroundProgram(
+            prefix + [TestHost.product("vde_vmnet"), "events", socket, "--json", "--only", "join,host"], name: "events")
+    }
+
     var path: String { network.folder.file("vde") }
 
     /// The host's address of a name, as its programs find it; empty for none.
