@@ -18,9 +18,10 @@ package struct Check: ParsableCommand {
             Works on any VDE network, without privilege. Prints one line per step: ok, failed (with the likely cause \
             and something to try), or skipped (the network does not offer it). The exit status is 0 if no step failed.
 
-            --seconds N --to ADDRESS:PORT measures one TCP connection from the guest to a server that discards what it \
-            reads, such as socat -u TCP-LISTEN:5001 /dev/null: what the server acknowledges, with a window of 64 KiB \
-            at most and without offload. It shows whether a network is slow, not how fast it is for a real guest.
+            --seconds N --to ADDRESS:PORT or [ADDRESS]:PORT measures one TCP connection from the guest to a server \
+            that discards what it reads, such as socat -u TCP-LISTEN:5001 /dev/null: what the server acknowledges, \
+            with a window of 64 KiB at most and without offload. It shows whether a network is slow, not how fast it \
+            is for a real guest.
             """)
 
     @Argument(help: "The network to check, in the same form as for join.", completion: .directory)
@@ -47,9 +48,10 @@ package struct Check: ParsableCommand {
     var seconds: Int?
 
     @Option(
-        help: ArgumentHelp("The TCP server of --seconds, which discards what it reads.", valueName: "address:port"),
-        transform: EndpointArgument.parse)
-    var to: EndpointArgument?
+        help: ArgumentHelp(
+            "The TCP server of --seconds, which discards what it reads: an IPv4 address, or an IPv6 one in brackets.",
+            valueName: "address:port"), transform: AnyEndpointArgument.parse)
+    var to: AnyEndpointArgument?
 
     @Flag(help: "Print one JSON object instead of lines of text.")
     var json = false
@@ -61,6 +63,14 @@ package struct Check: ParsableCommand {
         guard (seconds == nil) == (to == nil) else {
             throw ValidationError("--seconds and --to go together: check --seconds 5 --to 203.0.113.1:5001")
         }
+        for (option, address) in [
+            ("tcp", tcp.map { IPAddress.ipv4($0.address) }), ("tcp6", tcp6.map { .ipv6($0.address) }),
+            ("to", to?.address),
+        ] {
+            guard let address, !Check.isDestination(address) else { continue }
+            throw ValidationError(
+                "--\(option): a guest cannot connect to \(address); give an address of the host or beyond it")
+        }
         if let seconds, !(1...3600).contains(seconds) {
             throw ValidationError("--seconds: \(seconds) is not from 1 to 3600")
         }
@@ -68,6 +78,15 @@ package struct Check: ParsableCommand {
             _ = try VirtualNetworkLocator(vde, home: nil)
         } catch {
             throw ValidationError(error.description)
+        }
+    }
+
+    /// Whether an address is neither the sender itself nor a group.
+    private static func isDestination(_ address: IPAddress) -> Bool {
+        guard !address.isLoopback, !address.isUnspecified else { return false }
+        return switch address {
+        case .ipv4(let address): !address.isMulticastOrBroadcast
+        case .ipv6(let address): !address.isMulticast
         }
     }
 

@@ -18,6 +18,22 @@ struct EndpointArgument: ExpressibleByArgument {
     }
 }
 
+/// `ADDRESS:PORT` or `[ADDRESS]:PORT`.
+struct AnyEndpointArgument: ExpressibleByArgument {
+    let address: IPAddress
+    let port: UInt16
+
+    init?(argument: String) {
+        if let six = Endpoint6Argument(argument: argument) {
+            (address, port) = (.ipv6(six.address), six.port)
+        } else if let four = EndpointArgument(argument: argument) {
+            (address, port) = (.ipv4(four.address), four.port)
+        } else {
+            return nil
+        }
+    }
+}
+
 /// `[ADDRESS]:PORT` with an IPv6 address.
 struct Endpoint6Argument: ExpressibleByArgument {
     let address: IPv6Address

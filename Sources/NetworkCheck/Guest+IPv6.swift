@@ -16,11 +16,13 @@ extension Guest {
         package let isDefaultRouter: Bool
         /// The guest's address, of a prefix that allows autoconfiguration; nil if there is none.
         package let address: IPv6Address?
+        /// The MTU of the link; nil if the router names none.
+        package let mtu: Int?
         /// The recursive DNS servers (RFC 8106); most routers name none.
         package let nameServers: [IPv6Address]
     }
 
-    private var linkLocal: IPv6Address { IPv6Address(linkLocalFrom: hardware) }
+    var linkLocal: IPv6Address { IPv6Address(linkLocalFrom: hardware) }
 
     /// RFC 4291 section 2.7.1.
     private static let allRouters = IPv6Address(0xff02 << 48, 2)
@@ -56,6 +58,8 @@ extension Guest {
         static let autonomous: UInt8 = 0x40
         /// RFC 8106 section 5.1.
         static let nameServers: UInt8 = 25
+        /// RFC 4861 section 4.6.4: the option, its bytes, and where the MTU is.
+        static let mtu: UInt8 = 5, mtuOption = 8, mtuValue = 4
         /// Of the advertisement: the router's lifetime.
         static let lifetime = 6
     }
@@ -63,7 +67,7 @@ extension Guest {
     private func advertisement(
         _ message: RawSpan, from router: IPv6Address, at hardware: MACAddress
     ) throws(WireError) -> Advertisement {
-        var found: IPv6Address?, servers: [IPv6Address] = []
+        var found: IPv6Address?, servers: [IPv6Address] = [], mtu: Int?
         var options = NDPOptions(message.from(NeighborDiscovery.routerAdvertisementLength))
         while !options.isAtEnd {
             let option = try options.next()
@@ -76,6 +80,10 @@ extension Guest {
                 // The interface identifier of the link-local address (RFC 4291 appendix A).
                 found = IPv6Address(prefix.high, linkLocal.low)
             }
+            if kind == OptionField.mtu, option.byteCount >= OptionField.mtuOption {
+                let value = Int(option.big32(at: OptionField.mtuValue))
+                if (IPv6Header.minimumMTU...65_535).contains(value) { mtu = value }
+            }
             if kind == OptionField.nameServers {
                 var offset = OptionField.servers
                 while offset + IPv6Address.length <= option.byteCount, servers.count < 8 {
@@ -86,25 +94,47 @@ extension Guest {
         }
         return Advertisement(
             router: router, hardware: hardware, isDefaultRouter: message.big16(at: OptionField.lifetime) > 0,
-            address: found, nameServers: servers)
+            address: found, mtu: mtu, nameServers: servers)
     }
 
     /// Pings `target` from `source` by way of the router, or on the link. False without an answer.
     package func ping(_ target: IPv6Address, from source: IPv6Address?, by hop: MACAddress) -> Bool {
         let identifier: UInt16 = Random.value(), source = source ?? linkLocal
-        var body = ByteWriter(capacity: 24)
-        body.put16(identifier)
-        body.put16(1)
-        body.put(Array("vde_vmnet check".utf8))
-        let header = IPv6Header(source: source, destination: target, nextHeader: IPProtocol.icmpv6)
-        let frame = NeighborDiscovery.frame(
-            header, from: hardware, to: hop, type: ICMPv6Type.echoRequest, body: body.bytes)
+        let frame = echo(
+            to: target, from: source, by: hop, identifier: identifier, Array("vde_vmnet check".utf8))
         return exchange6(frame, attempts: 3, own: source) { _, ip, message -> Bool? in
             guard message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.echoReply, ip.source == target,
                 message.big16(at: ICMPHeader.Field.identifier) == identifier
             else { return nil }
             return true
         } ?? false
+    }
+
+    /// An echo request.
+    func echo(
+        to target: IPv6Address, from source: IPv6Address, by hop: MACAddress, identifier: UInt16, _ payload: [UInt8]
+    ) -> [UInt8] {
+        var body = ByteWriter(capacity: 4 + payload.count)
+        body.put16(identifier)
+        body.put16(1)
+        body.put(payload)
+        let header = IPv6Header(source: source, destination: target, nextHeader: IPProtocol.icmpv6)
+        return NeighborDiscovery.frame(
+            header, from: hardware, to: hop, type: ICMPv6Type.echoRequest, body: body.bytes)
+    }
+
+    /// The reason of "destination unreachable" as a code of IPv4; nil for other messages.
+    static func report(_ message: borrowing ICMPv6View, by reporter: IPv6Address) -> UnreachableReport? {
+        guard message.type == ICMPv6Type.destinationUnreachable else { return nil }
+        let code =
+            switch message.code {
+            case ICMPv6UnreachableCode.noRoute: ICMPUnreachableCode.network
+            case ICMPv6UnreachableCode.address: ICMPUnreachableCode.host
+            case ICMPv6UnreachableCode.port: ICMPUnreachableCode.port
+            // A filter, a policy for sources, or a route that rejects.
+            default: ICMPUnreachableCode.administrativelyProhibited
+            }
+        return UnreachableReport(reporter: .ipv6(reporter), code: code)
     }
 
     /// The hardware address of a station on the link; nil if it does not answer.
@@ -157,6 +187,9 @@ extension Guest {
             return packet6(header, writer.bytes, to: hop)
         }
         return exchange6(segment(.syn, start, 0), attempts: 3, own: source) { _, ip, message -> ConnectAnswer? in
+            if let report = try Guest.report(ip, message, to: target, IPProtocol.tcp, ports: (own, port)) {
+                return .unreachable(report)
+            }
             guard ip.nextHeader == IPProtocol.tcp, ip.source == target else { return nil }
             let reply = try TCPView(message)
             guard reply.sourcePort == port, reply.destinationPort == own, reply.acknowledgment == start &+ 1 else {
@@ -168,7 +201,20 @@ extension Guest {
         } ?? .timedOut
     }
 
-    private func packet6(_ header: IPv6Header, _ payload: [UInt8], to hop: MACAddress) -> [UInt8] {
+    /// Parses an ICMPv6 report about the packet with these ports; nil for other packets.
+    static func report(
+        _ ip: borrowing IPv6View, _ message: RawSpan, to target: IPv6Address, _ number: UInt8,
+        ports: (own: UInt16, other: UInt16)
+    ) throws(WireError) -> UnreachableReport? {
+        guard ip.nextHeader == IPProtocol.icmpv6 else { return nil }
+        let view = try ICMPv6View(message)
+        guard let quoted = QuotedPacket6(view), quoted.destination == target, quoted.nextHeader == number,
+            quoted.sourcePort == ports.own, quoted.destinationPort == ports.other
+        else { return nil }
+        return report(view, by: ip.source)
+    }
+
+    func packet6(_ header: IPv6Header, _ payload: [UInt8], to hop: MACAddress) -> [UInt8] {
         var writer = ByteWriter(capacity: EthernetHeader.length + IPv6Header.length + payload.count)
         EthernetHeader(destination: hop, source: hardware, type: EtherType.ipv6).emit(into: &writer)
         header.emit(into: &writer, payloadLength: payload.count)
@@ -177,7 +223,7 @@ extension Guest {
     }
 
     /// Sends `frame` until `accept` returns a value for an IPv6 packet, and answers solicitations for `own` meanwhile.
-    private func exchange6<Answer>(
+    func exchange6<Answer>(
         _ frame: [UInt8], attempts: Int, own: IPv6Address? = nil,
         _ accept: (borrowing EthernetView, borrowing IPv6View, RawSpan) throws -> Answer?
     ) -> Answer? {
@@ -186,19 +232,26 @@ extension Guest {
             guard ethernet.type == EtherType.ipv6 else { return nil }
             let ip = try IPv6View(ethernet.payload)
             let payload = ip.payload
-            if ip.nextHeader == IPProtocol.icmpv6, payload.byteCount >= NDPView.headerLength,
-                payload.byte(at: ICMPHeader.Field.type) == ICMPv6Type.neighborSolicitation
-            {
-                let target = try NDPView(payload).target
-                if target == self.linkLocal || target == own {
-                    self.link.send(
-                        NeighborDiscovery.advertisement(
-                            of: target, at: self.hardware, to: (ip.source, ethernet.source), isRouter: false))
-                }
-                return nil
-            }
+            if try self.handleSolicitation(ethernet, ip, payload, own: own) { return nil }
             guard ip.nextHeader != IPProtocol.icmpv6 || payload.byteCount >= ICMPHeader.length else { return nil }
             return try accept(ethernet, ip, payload)
         }
+    }
+
+    /// Answers a solicitation for the guest's link-local address or `own`.
+    /// - Returns: whether the packet is a solicitation.
+    func handleSolicitation(
+        _ ethernet: borrowing EthernetView, _ ip: borrowing IPv6View, _ message: RawSpan, own: IPv6Address?
+    ) throws(WireError) -> Bool {
+        guard ip.nextHeader == IPProtocol.icmpv6, message.byteCount >= NDPView.headerLength,
+            message.byte(at: ICMPHeader.Field.type) == ICMPv6Type.neighborSolicitation
+        else { return false }
+        let target = try NDPView(message).target
+        if target == linkLocal || target == own {
+            link.send(
+                NeighborDiscovery.advertisement(
+                    of: target, at: hardware, to: (ip.source, ethernet.source), isRouter: false))
+        }
+        return true
     }
 }

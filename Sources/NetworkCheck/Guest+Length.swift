@@ -11,7 +11,7 @@ extension Guest {
         /// The reply has the same length.
         case answered
         /// A router has reported the MTU of the next link; 0 if its report has none.
-        case tooLong(mtu: Int, reporter: IPv4Address)
+        case tooLong(mtu: Int, reporter: IPAddress)
         case unreachable(UnreachableReport)
         case silent
     }
@@ -38,21 +38,47 @@ extension Guest {
             else { return nil }
             if report.code == ICMPUnreachableCode.fragmentationNeeded {
                 let mtu = ip.payload.big16(at: ICMPHeader.Field.nextHopMTU)
-                return .tooLong(mtu: Int(mtu), reporter: ip.source)
+                return .tooLong(mtu: Int(mtu), reporter: .ipv4(ip.source))
             }
-            return .unreachable(UnreachableReport(reporter: ip.source, code: report.code))
+            return .unreachable(UnreachableReport(reporter: .ipv4(ip.source), code: report.code))
         } ?? .silent
     }
 
-    /// The length of the longest packet that `target` answers, in bytes.
+    /// The same over IPv6, whose routers fragment no packet (RFC 8201).
+    package func ping(
+        _ target: IPv6Address, from source: IPv6Address, by hop: MACAddress, length: Int, attempts: Int = 2
+    ) -> LengthAnswer {
+        let identifier: UInt16 = Random.value()
+        let payload = [UInt8](repeating: 0x55, count: max(0, length - IPv6Header.length - ICMPHeader.length))
+        let frame = echo(to: target, from: source, by: hop, identifier: identifier, payload)
+        return exchange6(frame, attempts: attempts, own: source) { _, ip, message -> LengthAnswer? in
+            guard ip.nextHeader == IPProtocol.icmpv6 else { return nil }
+            let view = try ICMPv6View(message)
+            if view.type == ICMPv6Type.echoReply, ip.source == target, view.identifier == identifier {
+                return view.payload.byteCount == payload.count ? .answered : nil
+            }
+            guard let quoted = QuotedPacket6(view), quoted.destination == target,
+                quoted.nextHeader == IPProtocol.icmpv6
+            else { return nil }
+            if view.type == ICMPv6Type.packetTooBig {
+                return .tooLong(mtu: Int(view.nextLinkMTU), reporter: .ipv6(ip.source))
+            }
+            return Guest.report(view, by: ip.source).map { .unreachable($0) }
+        } ?? .silent
+    }
+
+    /// The length of the longest packet that is answered, in bytes.
     /// - Parameters:
-    ///   - shortest: of a packet that it answers.
-    ///   - longest: of a packet that it does not answer.
-    package func longestAnswered(_ target: IPv4Address, between shortest: Int, and longest: Int) -> Int {
+    ///   - shortest: of a packet that is answered.
+    ///   - longest: of a packet that is not.
+    ///   - ping: sends a packet of this length, once.
+    package static func longestAnswered(
+        between shortest: Int, and longest: Int, _ ping: (Int) -> LengthAnswer
+    ) -> Int {
         var low = shortest, high = longest
         while high - low > 1 {
             let middle = (low + high) / 2
-            if ping(target, length: middle, attempts: 1) == .answered { low = middle } else { high = middle }
+            if ping(middle) == .answered { low = middle } else { high = middle }
         }
         return low
     }

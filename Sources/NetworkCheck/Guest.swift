@@ -218,8 +218,8 @@ package final class Guest {
     /// An ICMP message that a packet could not be delivered.
     package struct UnreachableReport: Equatable {
         /// The source of the ICMP message: the target itself, or a router before it.
-        package let reporter: IPv4Address
-        /// The code of the "destination unreachable" message.
+        package let reporter: IPAddress
+        /// The reason, as a code of IPv4's "destination unreachable".
         package let code: UInt8
     }
 
@@ -233,7 +233,7 @@ package final class Guest {
         guard report.destination == target, report.protocolNumber == number, report.sourcePort == ports.own,
             report.destinationPort == ports.other
         else { return nil }
-        return UnreachableReport(reporter: ip.source, code: report.code)
+        return UnreachableReport(reporter: .ipv4(ip.source), code: report.code)
     }
 
     /// Queries `server` for the IPv4 addresses of `name`.

@@ -3,7 +3,7 @@ import Platform
 import Timing
 import Wire
 
-// The steps after the basic ones: the longest packets, DNS over TCP, IPv6, and throughput.
+// The steps after the basic ones: the longest packets, DNS over TCP, and throughput.
 
 extension NetworkCheck {
     /// Whether packets of the guest's MTU pass to the gateway and back.
@@ -13,14 +13,20 @@ extension NetworkCheck {
         if guest.ping(gateway, length: mtu) == .answered {
             return .ok("packets of \(mtu) bytes pass to \(gateway) and back")
         }
-        let longest = guest.longestAnswered(gateway, between: NetworkCheck.shortPing, and: mtu)
+        let longest = longestAnswered(gateway, mtu)
         return .failed(
             "of \(mtu) bytes, packets of \(longest) pass to \(gateway) and back",
             remedy: "give every part of the network the same MTU, such as --vmnet-mtu \(longest)")
     }
 
-    /// Bytes of a packet that `ping` sends.
+    /// Bytes of a ping without data.
     private static let shortPing = IPv4Header.length + ICMPHeader.length
+
+    private func longestAnswered(_ target: IPv4Address, _ mtu: Int) -> Int {
+        Guest.longestAnswered(between: NetworkCheck.shortPing, and: mtu) {
+            guest.ping(target, length: $0, attempts: 1)
+        }
+    }
 
     /// The longest packet that passes to the destination of the TCP connection and back.
     func checkPath(_ lease: Guest.Lease) -> Finding {
@@ -39,7 +45,7 @@ extension NetworkCheck {
                 "\(address) is unreachable for packets of \(mtu) bytes: \(NetworkCheck.describe(report))",
                 remedy: NetworkCheck.remedy(report, for: address))
         case .silent:
-            let longest = guest.longestAnswered(address, between: NetworkCheck.shortPing, and: mtu)
+            let longest = longestAnswered(address, mtu)
             return .failed(
                 "packets above \(longest) bytes vanish on the way to \(address), and no router reports it",
                 remedy: "a firewall drops ICMP: let \"fragmentation needed\" through, or use --vmnet-mtu \(longest)")
@@ -49,7 +55,7 @@ extension NetworkCheck {
     /// Whether the name server answers over TCP (RFC 7766), which long answers need.
     func checkNameByTCP(_ lease: Guest.Lease) -> Finding {
         guard let server = lease.nameServers.first else { return .skipped("the network offers no name server") }
-        let stream = GuestStream(guest, to: server, port: DNSMessage.port)
+        let stream = GuestStream(guest, to: .ipv4(server), port: DNSMessage.port)
         switch stream.open() {
         case .accepted: break
         case .refused: return .skipped("\(server) does not answer over TCP: long answers are cut")
@@ -78,70 +84,24 @@ extension NetworkCheck {
         return .ok("\(server) answers over TCP")
     }
 
-    /// IPv6: an address by a router's advertisement, the router, its name servers, and the outside.
-    func checkIPv6() {
-        var found: Guest.Advertisement?
-        step("ipv6") {
-            guard let advertisement = guest.solicitRouter() else { return .skipped("no router advertises IPv6") }
-            guard let address = advertisement.address else {
-                return .skipped("\(advertisement.router) advertises no prefix for addresses")
-            }
-            found = advertisement
-            let exit = advertisement.isDefaultRouter ? "" : ", which is no default router"
-            return .ok("\(address) by \(advertisement.router)\(exit)")
-        }
-        step("ping6") {
-            guard let found else { return .skipped("no IPv6") }
-            guard guest.ping(found.router, from: nil, by: found.hardware) else {
-                return .failed(
-                    "\(found.router) does not answer ping",
-                    remedy: "a firewall on the host may drop it: nft list ruleset | grep -A9 'hook input'")
-            }
-            return .ok("\(found.router) answers")
-        }
-        step("name6") {
-            guard let found, let address = found.address else { return .skipped("no IPv6") }
-            guard let server = found.nameServers.first else {
-                return .skipped("the router names no name server over IPv6; guests use that of IPv4")
-            }
-            // A server on the link may be another station than the router.
-            let isOnLink = server.isLinkLocal || server.high == address.high
-            let hop = isOnLink ? guest.resolve(server, from: address) : found.hardware
-            guard let hop else {
-                return .failed("the name server \(server) answers no solicitation", remedy: "check whether it runs")
-            }
-            guard guest.queries(options.name, at: server, from: address, by: hop) else {
-                return .failed("the name server \(server) does not answer", remedy: "check whether it runs")
-            }
-            return .ok("\(server) answers")
-        }
-        step("tcp6") {
-            guard let (target, port) = options.connect6 else {
-                return .skipped("no address given (--tcp6 [ADDRESS]:PORT)")
-            }
-            guard let found, let address = found.address else { return .skipped("no IPv6") }
-            guard found.isDefaultRouter else { return .skipped("the network has no router for IPv6") }
-            switch guest.connect(to: target, port: port, from: address, by: found.hardware) {
-            case .accepted: return .ok("\(target) port \(port) accepts connections")
-            case .refused:
-                return .failed(
-                    "\(target) refuses connections to port \(port)",
-                    remedy: "nothing listens there: start the server, or try another port")
-            case .timedOut, .unreachable:
-                return .failed(
-                    "\(target) port \(port) does not answer",
-                    remedy: "check whether the host has IPv6: ip -6 route get \(target)")
-            }
-        }
-    }
-
     /// Sends to a TCP server that reads and discards, and counts what it acknowledges.
-    func checkThroughput(_ lease: Guest.Lease) -> Finding {
+    func checkThroughput(_ lease: Guest.Lease, _ advertisement: Guest.Advertisement?) -> Finding {
         guard let (sink, duration) = options.throughput else {
             return .skipped("no time and no server given (--seconds N --to ADDRESS:PORT)")
         }
-        if !lease.network.contains(sink.address) && lease.router == nil { return .skipped("the network has no router") }
-        let stream = GuestStream(guest, to: sink.address, port: sink.port)
+        let peer: GuestStream.Peer
+        switch sink.address {
+        case .ipv4(let address):
+            if !lease.network.contains(address) && lease.router == nil { return .skipped("the network has no router") }
+            peer = .ipv4(address)
+        case .ipv6(let address):
+            guard let advertisement, let own = advertisement.address else { return .skipped("no IPv6") }
+            guard let hop = hop(to: address, advertisement) else {
+                return .skipped("the network has no router for IPv6")
+            }
+            peer = .ipv6(address, from: own, by: hop)
+        }
+        let stream = GuestStream(guest, to: peer, port: sink.port)
         let answer = stream.open()
         guard answer == .accepted else {
             return .failed(

@@ -14,12 +14,12 @@ package final class NetworkCheck {
         /// The same over IPv6.
         package var connect6: (address: IPv6Address, port: UInt16)?
         /// A TCP server that discards what it reads, and for how long it gets data; nil: do not measure.
-        package var throughput: (sink: (address: IPv4Address, port: UInt16), duration: TimeAmount)?
+        package var throughput: (sink: (address: IPAddress, port: UInt16), duration: TimeAmount)?
 
         package init(
             name: DNSName, connect: (address: IPv4Address, port: UInt16)? = nil,
             connect6: (address: IPv6Address, port: UInt16)? = nil,
-            throughput: (sink: (address: IPv4Address, port: UInt16), duration: TimeAmount)? = nil
+            throughput: (sink: (address: IPAddress, port: UInt16), duration: TimeAmount)? = nil
         ) {
             self.name = name
             self.connect = connect
@@ -103,8 +103,8 @@ package final class NetworkCheck {
         step("dns-tcp") { checkNameByTCP(lease) }
         step("tcp") { checkConnection(lease) }
         step("path") { checkPath(lease) }
-        checkIPv6()
-        step("rate") { checkThroughput(lease) }
+        let advertisement = checkIPv6(lease)
+        step("rate") { checkThroughput(lease, advertisement) }
         return !hasFailed
     }
 
@@ -193,8 +193,13 @@ package final class NetworkCheck {
     }
 
     static func remedy(_ report: Guest.UnreachableReport, for address: IPv4Address) -> String {
+        remedy(report, for: .ipv4(address))
+    }
+
+    static func remedy(_ report: Guest.UnreachableReport, for address: IPAddress) -> String {
         switch report.code {
-        case 0: "the host is offline, or has no route there: check ip route get \(address)"
+        case 0:
+            "the host is offline, or has no route there: check ip \(address.isIPv6 ? "-6 " : "")route get \(address)"
         case 1: "no host has that address, or its router is down: ping \(address) from the host"
         case 3: "nothing listens there: start the server, or try another port"
         case 9, 10, 13:

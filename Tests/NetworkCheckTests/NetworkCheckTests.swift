@@ -232,11 +232,12 @@ private final class FakeNetwork: GuestLink {
     @Test func addressOfIPv6IsMadeOfAdvertisement() {
         let network = FakeNetwork()
         let without = check(network).steps
-        for name in ["ipv6", "ping6", "name6", "tcp6"] { #expect(without[name]?.outcome == .skipped) }
+        for name in ["ipv6", "ping6", "mtu6", "name6", "tcp6", "path6"] { #expect(without[name]?.outcome == .skipped) }
         network.prefix = 0x2001_0db8_0000_0007
         let steps = check(network).steps
         #expect(steps["ipv6"]?.detail == "2001:db8:0:7:5054:ff:fe00:9 by fe80::1", "\(steps["ipv6"]!.detail)")
         #expect(steps["ping6"]?.outcome == .ok && steps["name6"]?.outcome == .skipped)
+        #expect(steps["mtu6"]?.detail == "packets of 1500 bytes pass to fe80::1 and back")
         network.answersPing = false
         #expect(check(network).steps["ping6"]?.outcome == .failed)
     }
@@ -248,7 +249,7 @@ private final class FakeNetwork: GuestLink {
             _ = NetworkCheck(
                 Guest(hardware: MACAddress("52:54:00:00:00:09")!, link: network),
                 NetworkCheck.Options(
-                    name: DNSName("localhost")!, throughput: ((gateway, 5001), .milliseconds(20)))
+                    name: DNSName("localhost")!, throughput: ((.ipv4(gateway), 5001), .milliseconds(20)))
             ) { if $0.name == "rate" { found = $0 } }.run()
             return found
         }

@@ -60,6 +60,8 @@ package enum ICMPUnreachableCode {
     @inlinable package static var network: UInt8 { 0 }
     /// The last router does not reach the host.
     @inlinable package static var host: UInt8 { 1 }
+    /// Nothing has the port.
+    @inlinable package static var port: UInt8 { 3 }
     /// The packet is longer than the next link's MTU and has DF (RFC 1191 section 4).
     @inlinable package static var fragmentationNeeded: UInt8 { 4 }
     /// A filter refused the packet (RFC 1812 section 5.2.7.1).

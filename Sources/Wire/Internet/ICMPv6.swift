@@ -40,6 +40,33 @@ package enum ICMPv6UnreachableCode {
     @inlinable package static var administrativelyProhibited: UInt8 { 1 }
     /// The last router does not reach the host.
     @inlinable package static var address: UInt8 { 3 }
+    /// Nothing has the port.
+    @inlinable package static var port: UInt8 { 4 }
+}
+
+/// The packet that an ICMPv6 error quotes (RFC 4443 section 3), without extension headers.
+package struct QuotedPacket6: Equatable, Sendable {
+    /// Its receiver.
+    package let destination: IPv6Address
+    /// Its protocol.
+    package let nextHeader: UInt8
+    /// The first four bytes behind its header, which are the ports of TCP and UDP.
+    package let sourcePort: UInt16
+    /// See `sourcePort`.
+    package let destinationPort: UInt16
+
+    /// nil if the message is no error, or quotes less than a header and two ports.
+    package init?(_ message: borrowing ICMPv6View) {
+        let packet = message.payload
+        guard message.type < ICMPv6Type.firstInformational,
+            packet.byteCount >= IPv6Header.length + UDPHeader.Field.length,
+            packet.byte(at: IPv6Header.Field.version) >> 4 == IPv6Header.version
+        else { return nil }
+        destination = IPv6Address(packet, at: IPv6Header.Field.destination)
+        nextHeader = packet.byte(at: IPv6Header.Field.nextHeader)
+        sourcePort = packet.big16(at: IPv6Header.length + UDPHeader.Field.sourcePort)
+        destinationPort = packet.big16(at: IPv6Header.length + UDPHeader.Field.destinationPort)
+    }
 }
 
 /// Reads an ICMPv6 message (RFC 4443 section 2.1), whose first eight bytes are laid out like those of ICMP.
@@ -71,6 +98,9 @@ package struct ICMPv6View: ~Escapable {
     /// Of echo messages.
     @inlinable
     package var sequence: UInt16 { bytes.big16(at: ICMPHeader.Field.sequence) }
+    /// The MTU of the next link in "packet too big" (RFC 4443 section 3.2), in bytes.
+    @inlinable
+    package var nextLinkMTU: UInt32 { bytes.big32(at: ICMPHeader.Field.identifier) }
     /// The bytes after the first eight: an echo's data, or the packet that an error quotes.
     @inlinable
     package var payload: RawSpan { @_lifetime(copy self) get { bytes.from(ICMPHeader.length) } }

@@ -50,9 +50,12 @@ extension IntegrationTests {
                 #expect(try line(step, of: result).hasPrefix("ok "), "\(result.output)")
             }
             #expect(try line("rate", of: result).contains("Mbit/s to \(address)"))
-            for step in ["ipv6", "ping6", "name6"] + (uplink == .user || IPv6Fixture.canForward ? ["tcp6"] : []) {
+            // On a TAP whose kernel cannot forward IPv6, the NAT beside it carries the same.
+            for step in ["ipv6", "ping6", "mtu6", "name6", "tcp6", "path6"] {
                 #expect(try line(step, of: result).hasPrefix("ok "), "\(step): \(result.output)")
             }
+            let six = try check(fixture, "--seconds", "1", "--to", "[\(Self.outside6)]:5001")
+            #expect(six.succeeded && six.output.contains("Mbit/s to \(Self.outside6)"), "\(six.output)")
             let closed = try check(fixture, "--seconds", "1", "--to", "\(address):5002")
             #expect(closed.termination == .exited(1) && closed.output.contains("failed  rate"), "\(closed.output)")
             #expect(try fixture.daemon.stop() == .exited(0))
@@ -74,11 +77,45 @@ extension IntegrationTests {
             _ = try fixture.daemon.stop()
         }
 
+        /// A router or the user-mode NAT reports the MTU of a path, and what is not there.
+        @Test(arguments: IPv6Way.possible) func shortPathAndLackOfDestinationAreFoundOverIPv6(way: IPv6Way) throws {
+            let fixture = try way.fixture()
+            let host = fixture.network.host
+            try host.ip("link", "set", "wan", "mtu", "1400")
+            func check(_ options: String...) throws -> ChildProcess.Output {
+                try host.attempt([TestHost.product("vde_vmnet"), "check", fixture.path] + options)
+            }
+            let closed = try check("--tcp6", "[\(Self.outside6)]:5001")
+            #expect(
+                closed.termination == .exited(1) && closed.output.contains("\(Self.outside6) refuses connections"),
+                "\(closed.output)")
+            #expect(
+                try line("path6", of: closed).contains("reports a path MTU of 1400 bytes to \(Self.outside6)"),
+                "\(closed.output)")
+            try host.ip("-6", "route", "add", "unreachable", "2001:db8:9::/64")
+            let unrouted = try check("--tcp6", "[2001:db8:9::1]:80")
+            #expect(unrouted.output.contains("2001:db8:9::1 port 80 is unreachable: "), "\(unrouted.output)")
+            #expect(unrouted.output.contains("try: "), "\(unrouted.output)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
+        /// The host's side of the network takes shorter packets than guests send.
+        @Test func shortLinkIsFoundOverIPv6() throws {
+            let fixture = try ControlFixture("tap")
+            try fixture.host.ip("link", "set", "vmnet0", "mtu", "1300")
+            let short = try check(fixture)
+            #expect(try line("mtu6", of: short).hasPrefix("failed "), "\(short.output)")
+            _ = try fixture.daemon.stop()
+        }
+
         @Test func impossibleOptionsAreRefused() throws {
             let wrong: [[String]] = [
                 ["--seconds", "5"], ["--to", "203.0.113.1:5001"], ["--seconds", "0", "--to", "203.0.113.1:5001"],
                 ["--seconds", "3601", "--to", "203.0.113.1:5001"], ["--tcp6", "2001:db8::1:80"], ["--tcp6", "[::1]"],
                 ["--tcp6", "[::1]:0"], ["--tcp6", "[1.2.3.4]:80"], ["--to", "[::1]:80", "--seconds", "1"],
+                ["--tcp6", "[::]:80"], ["--tcp6", "[ff02::1]:80"], ["--tcp6", "[::1]:80"], ["--tcp", "127.0.0.1:80"],
+                ["--tcp", "0.0.0.0:80"], ["--tcp", "224.0.0.1:80"], ["--to", "127.0.0.1:80", "--seconds", "1"],
+                ["--to", "[2001:db8::1]", "--seconds", "1"], ["--to", "2001:db8::1:80", "--seconds", "1"],
             ]
             for options in wrong {
                 let result = try ChildProcess.run([TestHost.product("vde_vmnet"), "check", "/tmp/x"] + options)
