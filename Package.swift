@@ -173,7 +173,7 @@ let package = Package(
         tests(of: "Wire", "Platform"),
         tests(of: "FrameIO", "Timing", "Wire"),
         tests(of: "NetworkModel", "Timing", "Wire"),
-        tests(of: "Capture", "CLibrary", "Platform", "Wire"),
+        tests(of: "Capture", "CLibrary", "Platform", "Timing", "Wire"),
         tests(of: "EventLoop", "Platform", "Timing", logging),
         tests(of: "ControlProtocol"),
         tests(

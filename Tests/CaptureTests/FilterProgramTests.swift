@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Timing
 import Wire
 
 @testable import Capture
@@ -153,7 +154,7 @@ import Wire
             "net 192.168.105.0/24 and ip[8] > 3", "icmp6 or icmp",
         ])
     func compiledExpressionsRun(expression: String) throws {
-        let compiled = try FilterCompiler.compile(expression, snapLength: 262_144, limit: 4096)
+        let compiled = try FilterCompiler.compile(expression, snapLength: 262_144, limit: 4096, timeout: .seconds(60))
         let instructions = compiled.map { Instruction($0.code, $0.jumpTrue, $0.jumpFalse, $0.constant) }
         let program = try FilterProgram(instructions)
         let one = Endpoint.guest(1, port: 80), two = Endpoint.guest(2, port: 81)
@@ -170,9 +171,11 @@ import Wire
 
     @Test(.enabled(if: LibpcapFilter.isInstalled, "libpcap is not installed"))
     func wrongExpressionIsExplained() {
-        #expect(throws: FilterCompiler.Failure.self) { try FilterCompiler.compile("tcp and", snapLength: 1, limit: 9) }
+        #expect(throws: FilterCompiler.Failure.self) {
+            try FilterCompiler.compile("tcp and", snapLength: 1, limit: 9, timeout: .seconds(60))
+        }
         do throws(FilterCompiler.Failure) {
-            _ = try FilterCompiler.compile("nonsense 5", snapLength: 262_144, limit: 4096)
+            _ = try FilterCompiler.compile("nonsense 5", snapLength: 262_144, limit: 4096, timeout: .seconds(60))
         } catch {
             guard case .wrong(let reason) = error else {
                 Issue.record("\(error)")
@@ -181,7 +184,7 @@ import Wire
             #expect(!reason.isEmpty)
         }
         #expect(throws: FilterCompiler.Failure.tooLong) {
-            try FilterCompiler.compile("tcp port 80", snapLength: 262_144, limit: 3)
+            try FilterCompiler.compile("tcp port 80", snapLength: 262_144, limit: 3, timeout: .seconds(60))
         }
     }
 }

@@ -108,11 +108,15 @@ package struct CaptureCommand: ParsableCommand {
         return params
     }
 
+    /// How long libpcap may take for a filter.
+    private static let compilerTimeout = TimeAmount.seconds(10)
+
     private func compiled(_ expression: String) throws(ExitError) -> FilterProgram {
         let limit = FilterProgram.maximumLength
         let instructions: [FilterCompiler.Instruction]
         do throws(FilterCompiler.Failure) {
-            instructions = try FilterCompiler.compile(expression, snapLength: 262_144, limit: limit)
+            instructions = try FilterCompiler.compile(
+                expression, snapLength: 262_144, limit: limit, timeout: CaptureCommand.compilerTimeout)
         } catch {
             switch error {
             case .noLibrary:
@@ -125,6 +129,14 @@ package struct CaptureCommand: ParsableCommand {
             case .tooLong:
                 throw ExitError(
                     .usage, "--filter: the expression makes more than \(limit) instructions; use a shorter one")
+            case .tooSlow:
+                throw ExitError(
+                    .usage,
+                    """
+                    --filter: libpcap has not compiled the expression within \(CaptureCommand.compilerTimeout); use a \
+                    shorter one, such as net 192.0.2.0/24 in place of many hosts, or capture everything, and filter \
+                    in the program that reads the file
+                    """)
             case .wrong(let reason):
                 throw ExitError(
                     .usage,

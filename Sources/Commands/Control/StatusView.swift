@@ -301,7 +301,7 @@ enum LeaseText {
     /// With a column of IPv6 addresses if one is reserved.
     static func table(_ leases: [JSON]) -> TextTable {
         let hasIPv6 = leases.contains { $0["address6"]?.string != nil }
-        var table = TextTable(["LEASE", "MAC", "NAME", "PORT", "LEFT"] + (hasIPv6 ? ["IPV6"] : []))
+        var table = TextTable(["LEASE", "MAC", "NAME", "PORT", "LEFT"] + (hasIPv6 ? ["IPv6 ADDRESS"] : []))
         for lease in leases {
             // A reserved address without a lease has none.
             let left = lease["seconds_left"]?.integer
