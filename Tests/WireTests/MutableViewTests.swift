@@ -281,4 +281,43 @@ private let destination6 = IPv6Address("2001:db8::9")!
             while !options.isAtEnd { if (try? options.next().byteCount) == nil { break } }
         }
     }
+
+    // MARK: The packet that an ICMPv6 error quotes
+
+    private func quoted(_ bytes: [UInt8]) -> QuotedPacket6? {
+        guard let message = try? ICMPv6View(bytes.rawSpan) else { return nil }
+        return QuotedPacket6(message)
+    }
+
+    /// "Packet too big" for a datagram from port 0x1234 to port 0x0035.
+    private let packetTooBig: [UInt8] = {
+        let target = IPv6Address(0x2001_0db8 << 32, 0x35)
+        return [2, 0, 0, 0, 0, 0, 0x05, 0x00, 0x60, 0, 0, 0, 0, 8, 17, 64] + IPv6Address(0xfd00 << 48, 2).bytes
+            + target.bytes + [0x12, 0x34, 0x00, 0x35]
+    }()
+
+    @Test func quotedPacketsAreRead() throws {
+        let packet = try #require(quoted(packetTooBig))
+        #expect(packet.destination == IPv6Address(0x2001_0db8 << 32, 0x35) && packet.nextHeader == 17)
+        #expect(packet.sourcePort == 0x1234 && packet.destinationPort == 53)
+        #expect(try ICMPv6View(packetTooBig.rawSpan).nextLinkMTU == 1280)
+        for length in 0..<packetTooBig.count { #expect(quoted(Array(packetTooBig[..<length])) == nil, "\(length)") }
+        // Echo requests quote nothing, and a packet of IPv4 is none of IPv6.
+        #expect(quoted([ICMPv6Type.echoRequest] + packetTooBig.dropFirst()) == nil)
+        var old = packetTooBig
+        old[8] = 0x45
+        #expect(quoted(old) == nil)
+    }
+
+    @Test(arguments: 0..<50 as Range<UInt64>) func randomQuotesHarmNothing(seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<200 {
+            var bytes = packetTooBig
+            bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random))
+            for _ in 0..<4 {
+                bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+            }
+            #expect(quoted(bytes) == nil || bytes.count == packetTooBig.count)
+        }
+    }
 }
