@@ -156,7 +156,10 @@ package final class DHCPServerRunner {
     }
 
     /// Reserves an address for a client, until this process ends. Its fixed name and IPv6 address stay.
-    package func reserve(_ address: IPv4Address, for hardware: MACAddress) { server.reserve(address, for: hardware) }
+    package func reserve(_ address: IPv4Address, for hardware: MACAddress) {
+        server.reserve(address, for: hardware)
+        bindReservations()
+    }
 
     /// Reserves an address for a client that has no DHCP client, until this process ends. No other guest may use it.
     /// - Returns: nil if all are taken.
@@ -170,6 +173,7 @@ package final class DHCPServerRunner {
     package func removeReservation(of hardware: MACAddress) -> Bool {
         var outbox = Outbox()
         let wasReserved = server.removeReservation(of: hardware, into: &outbox)
+        bindReservations()
         finish(&outbox)
         return wasReserved
     }
@@ -187,6 +191,7 @@ package final class DHCPServerRunner {
         control.bind([
             LeaseBinding(server.configuration.server, server.configuration.serverHardware, until: .distantFuture)
         ])
+        bindReservations()
         note(server.table.leases)
         var outbox = Outbox()
         finish(&outbox)
@@ -273,6 +278,7 @@ package final class DHCPServerRunner {
         onActivity(.yielding)
         nextCheckInterval = min(2 * nextCheckInterval, Self.checkInterval)
         control.setPolicy(ServicePolicy(watchesDHCP: true))
+        bindReservations()
     }
 
     private func serve(_ waiting: [ServiceFrame], now: Instant, into outbox: inout Outbox) {
@@ -287,6 +293,7 @@ package final class DHCPServerRunner {
         onActivity(.serving)
         nextCheckInterval = Self.firstCheckInterval
         control.setPolicy(ServicePolicy(takesDHCP: true, watchesDHCP: true, watchesARP: true))
+        bindReservations()
         for frame in waiting { serve(frame, now: now, into: &outbox) }
     }
 
@@ -320,6 +327,15 @@ package final class DHCPServerRunner {
         case .serving(nil):
             break
         }
+    }
+
+    /// Reserved addresses are their guests' alone, before the first lease too, while this server gives addresses.
+    private func bindReservations() {
+        var addresses: [IPv4Address: MACAddress] = [:]
+        if isServing {
+            for one in server.configuration.reservations { addresses[one.address] = one.hardware }
+        }
+        control.reserve(addresses)
     }
 
     private func note(_ leases: [Lease]) {

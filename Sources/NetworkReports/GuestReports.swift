@@ -90,8 +90,8 @@ package struct GuestReports {
         case .gateway: "dropped: no guest may have it"
         case .address:
             """
-            dropped: it belongs to the guest that used it first, until that guest's port is gone or it has sent \
-            nothing for \(GuestRules.addressAnswerTimeout.seconds) seconds
+            dropped: it is reserved for that guest, or belongs to the guest that used it first, until that guest's \
+            port is gone or it has sent nothing for \(GuestRules.addressAnswerTimeout.seconds) seconds
             """
         case .neighbor: "dropped: frames for that address would reach another guest"
         case .tooManyAddresses:

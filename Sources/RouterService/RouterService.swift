@@ -113,6 +113,8 @@ package final class RouterService {
     private var advertiser: RouterAdvertiser
     private let server: DHCPv6Server
     private var timer: ControlLoop.TimerID?
+    /// The addresses that the switch keeps for the guests that they are reserved for.
+    private var bound: [IPv6Address: MACAddress] = [:]
     /// Search domains that the log has named.
     private var notedDomains: Set<DNSName> = []
     /// The host's search domains may change without end.
@@ -148,6 +150,7 @@ package final class RouterService {
     package func pause() {
         isServing = false
         control.setRouterService(false)
+        bind([:])
         loop.cancel(timer)
         timer = nil
     }
@@ -239,6 +242,7 @@ package final class RouterService {
         let now = BootClock.now
         refresh(&contents)
         noteDomains(contents.fittedDomains.others)
+        bind(contents.reservations)
         advertiser.change(contents.advertisement, now: now)
         if let frame = advertiser.tick(now: now, random: Random.value()) {
             hasAdvertised = true
@@ -246,6 +250,15 @@ package final class RouterService {
         }
         loop.cancel(timer)
         timer = loop.schedule(at: advertiser.nextDeadline) { [unowned self] in update() }
+    }
+
+    /// Reserved addresses are their guests' alone, before DHCPv6 has assigned them too, while this service does.
+    private func bind(_ reservations: [MACAddress: IPv6Address]) {
+        var addresses: [IPv6Address: MACAddress] = [:]
+        for (hardware, address) in reservations { addresses[address] = hardware }
+        guard addresses != bound else { return }
+        bound = addresses
+        control.reserve(addresses)
     }
 
     /// Logs search domains that do not fit, each once.

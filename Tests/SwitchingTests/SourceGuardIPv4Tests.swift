@@ -112,6 +112,27 @@ import Wire
         #expect(listener.received() == [frame])
     }
 
+    /// A reserved address waits for its guest; a lease of another guest counts more.
+    @Test func reservedAddressIsOneGuestsAlone() {
+        let reserved = IPv4Address("192.168.105.10")!
+        var guardian = SourceGuard(ports: 4)
+        for port in 1...2 as ClosedRange<PortNumber> { guardian.attach(port, group: 0, isShared: false) }
+        func isPermitted(_ number: UInt64, as hardware: UInt64? = nil) -> Bool {
+            let claim = SourceGuard.Claim(address: reserved, hardware: mac(hardware ?? number))
+            let station = Station(port: PortNumber(number), hardware: mac(number))
+            return guardian.judge(claim, by: station, target: nil, isRouter: false, now: 100) == .permitted
+        }
+        #expect(isPermitted(2))
+        guardian.reserve([reserved: mac(1)])
+        #expect(!isPermitted(2) && !isPermitted(2, as: 1) && isPermitted(1) && !isPermitted(2))
+        guardian.bind(reserved, to: mac(2), until: .distantPast + .seconds(200), now: 100)
+        #expect(isPermitted(2) && !isPermitted(1))
+        guardian.bind(reserved, to: mac(2), until: .distantPast, now: 100)
+        #expect(isPermitted(1) && !isPermitted(2))
+        guardian.reserve([:] as [IPv4Address: MACAddress])
+        #expect(isPermitted(2))
+    }
+
     /// What the host keeps as a neighbour is bounded for each guest: an address of a large network, and any that sends
     /// ARP requests for the gateway.
     @Test(arguments: [16, 22, 23, 24]) func guestFillsNoTableOfNeighbors(length: Int) {

@@ -59,6 +59,26 @@ import Wire
         neighbor(135, from: source, as: .unspecified, target)
     }
 
+    /// Whether its guest is there or not; a guest that had it first loses it.
+    @Test func reservedAddressIsOneGuestsAlone() throws {
+        let network = try Network(), control = network.harness.control
+        let theirs = echo(from: mac(2), as: global), own = echo(from: mac(1), as: global)
+        let claim = detection(from: mac(2), global)
+        #expect(try network.reaches(theirs))
+        control.reserve([global: mac(1)])
+        network.harness.settle()
+        #expect(try !network.reaches(theirs) && !network.reaches(claim) && network.spoofed == 2)
+        #expect(network.offences.contains(.address) && control.holder(of: global) == nil)
+        // Without a wait.
+        #expect(try network.reaches(own, from: network.owner) && !network.reaches(theirs))
+        #expect(control.holder(of: global) == Station(port: network.owner.number, hardware: mac(1)))
+        // Other addresses, and no reservation any more.
+        #expect(try network.reaches(echo(from: mac(2), as: linkLocal)))
+        control.reserve([:] as [IPv6Address: MACAddress])
+        network.harness.settle()
+        #expect(try network.reaches(own, from: network.owner) && !network.reaches(theirs), "in use")
+    }
+
     /// Queries for names read the addresses without a command to the worker.
     @Test func addressesAreReadFromOutside() throws {
         #expect(try SwitchControl().holder(of: global) == nil, "no worker")

@@ -54,6 +54,8 @@ extension ForwardingWorker {
                 fabric.tables.sourceGuard.bind(
                     binding.address, to: binding.hardware, until: binding.until, now: dispatcher.now)
             }
+        case .reserved(let addresses): fabric.tables.sourceGuard.reserve(addresses)
+        case .reserved6(let addresses): fabric.tables.sourceGuard.reserve(addresses)
         case .vlanAware(let isAware):
             fabric.settings.isVLANAware = isAware
             for index in 0..<ports.count { fabric.forgetAddresses(of: ports.number(at: index)) }

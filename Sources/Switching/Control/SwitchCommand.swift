@@ -18,6 +18,8 @@ enum SwitchCommand: Sendable {
     case boot(BootService?)
     case router(Bool)
     case bindings([LeaseBinding])
+    case reserved([IPv4Address: MACAddress])
+    case reserved6([IPv6Address: MACAddress])
     case vlans(PortNumber, untagged: UInt16, tagged: [UInt16])
     case vlanAware(Bool)
     case hub(Bool)
@@ -26,7 +28,6 @@ enum SwitchCommand: Sendable {
     case limit(PortNumber, RateLimit?)
     /// The slot; nil to end the capture.
     case capture(Int, CaptureTap?, CaptureSelection)
-    /// Seconds.
     case ageing(TimeAmount)
     case addresses(Promise<[KnownAddress]>)
     case sources(Promise<[KnownSource]>)

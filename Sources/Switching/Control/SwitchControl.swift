@@ -173,6 +173,12 @@ package final class SwitchControl: Sendable {
     /// `takesDHCP` is set.
     package func bind(_ leases: [LeaseBinding]) { submit(.bindings(leases)) }
 
+    /// Sets the IPv4 addresses that are reserved for guests, which bind as leases do (`bind`).
+    package func reserve(_ addresses: [IPv4Address: MACAddress]) { submit(.reserved(addresses)) }
+
+    /// Sets the IPv6 addresses that are reserved for guests: no other guest may use them.
+    package func reserve(_ addresses: [IPv6Address: MACAddress]) { submit(.reserved6(addresses)) }
+
     /// Sets the frames of guests that the services receive.
     package func setPolicy(_ policy: ServicePolicy) { submit(.policy(policy)) }
 

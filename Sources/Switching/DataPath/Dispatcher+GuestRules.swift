@@ -139,7 +139,9 @@ extension Dispatcher {
     private mutating func verdict(
         on refusal: SourceBindings.Refusal, _ context: FrameContext, _ header: FrameHeader, isDetection: Bool = false
     ) -> Verdict {
-        guard let holder = refusal.holder else { return verdict(on: .tooManyAddresses, context, header) }
+        guard let holder = refusal.holder else {
+            return verdict(on: refusal.isReserved ? .address : .tooManyAddresses, context, header)
+        }
         if solicitation == nil { solicitation = refusal.solicitation }
         let verdict = verdict(on: .address, context, header)
         // The holder answers, so that the other guest finds the duplicate. A holder that is still looking for

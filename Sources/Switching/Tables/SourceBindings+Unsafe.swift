@@ -32,9 +32,11 @@ struct SourceBindings: ~Copyable {
     }
 
     struct Refusal: Equatable, BitwiseCopyable, Sendable {
-        /// The port of the guest that holds the address; nil if no guest does, and the claimant's share is full of
-        /// addresses that it has just used.
+        /// The port of the guest that holds the address; nil if no guest does.
         let holder: PortNumber?
+        /// The address is reserved for another guest. If it is not, and no guest holds it, the claimant's share is full
+        /// of addresses that it has just used.
+        var isReserved = false
         /// The holder has just begun to use the address, and may still be looking for duplicates itself.
         let isNew: Bool
         /// Nil if one was sent just now.
@@ -191,6 +193,12 @@ struct SourceBindings: ~Copyable {
         let guest = unsafe shares[Int(station.port)].isShared ? station.hardware.value : 0
         let key = IPv6Address(0xffff << 48 | guest, UInt64(station.port) << 32 | UInt64(address.value))
         return claim(key, by: station, now: now) == nil
+    }
+
+    /// Takes an address from its holder.
+    mutating func release(_ address: IPv6Address) {
+        let number = unsafe Int(index[slot(of: address)])
+        if number != 0 { remove(number) }
     }
 
     private func isHolder(_ station: Station, of number: Int) -> Bool {

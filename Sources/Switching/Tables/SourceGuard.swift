@@ -8,12 +8,15 @@ import Wire
 /// * An IPv4 address that this program's DHCP server has leased is the lease holder's alone, as source and in ARP. IPv4
 ///   addresses that were leased to no guest may be used by any guest, but one guest may use only so many of those that
 ///   the host keeps as neighbours.
-/// * An IPv6 address is the guest's that has used it first (`SourceBindings`).
+/// * An address that is reserved for a guest, and leased to no other one, is that guest's alone.
+/// * Another IPv6 address is the guest's that has used it first (`SourceBindings`).
 /// * The gateway's addresses are no guest's.
 ///
 /// Used by one thread at a time. Times are in seconds of the clock.
 struct SourceGuard: ~Copyable {
     private var leases = LeaseBindings()
+    private var reserved: [IPv4Address: MACAddress] = [:]
+    private var reserved6: [IPv6Address: MACAddress] = [:]
     /// Frames of a burst mostly have the same claim.
     private var lastClaim = Claim(address: .any, hardware: .zero)
     /// `any` while it is not known.
@@ -62,6 +65,27 @@ struct SourceGuard: ~Copyable {
         forgetLast()
     }
 
+    /// Sets the IPv4 addresses that are reserved for guests.
+    mutating func reserve(_ addresses: [IPv4Address: MACAddress]) {
+        reserved = addresses
+        forgetLast()
+    }
+
+    /// Sets the IPv6 addresses that are reserved for guests. Other guests lose them.
+    mutating func reserve(_ addresses: [IPv6Address: MACAddress]) {
+        reserved6 = addresses
+        for (address, owner) in addresses {
+            if let holder = bindings.holder(of: address), holder.hardware != owner { bindings.release(address) }
+        }
+        forgetLast()
+    }
+
+    /// The only hardware address that may use an IPv4 address; nil if any may.
+    private func owner(of address: IPv4Address, _ now: CoarseInstant) -> MACAddress? {
+        if let holder = leases.holder(of: address), holder.isCurrent(at: now) { return holder.hardware }
+        return reserved.isEmpty ? nil : reserved[address]
+    }
+
     private mutating func forgetLast() {
         lastClaim = Claim(address: .any, hardware: .zero)
         lastSource.address = .unspecified
@@ -85,8 +109,8 @@ struct SourceGuard: ~Copyable {
         if claim.address == gateway && gateway != .any { return .refused }
         // A foreign address counts in ARP only, so it is judged each time.
         var isRemembered = network?.contains(claim.address) ?? true
-        if let holder = leases.holder(of: claim.address), holder.isCurrent(at: now) {
-            guard holder.hardware == claim.hardware, holder.hardware == station.hardware else { return .refused }
+        if let owner = owner(of: claim.address, now) {
+            guard owner == claim.hardware, owner == station.hardware else { return .refused }
             isRemembered = true
         } else if !isRouter, isNeighbor(claim.address, target), !bindings.claim(claim.address, by: station, now: now) {
             return .tooMany
@@ -141,9 +165,17 @@ struct SourceGuard: ~Copyable {
     mutating func bindSource(
         _ source: IPv6Address, by station: Station, maySolicit: Bool, now: CoarseInstant
     ) -> SourceBindings.Refusal? {
+        if let refusal = refusal(ofReserved: source, by: station) { return refusal }
         if let refusal = bindings.claim(source, by: station, maySolicit: maySolicit, now: now) { return refusal }
         lastSource = (source, station, now)
         return nil
+    }
+
+    /// The refusal of an address that is reserved for another guest than `station`.
+    private func refusal(ofReserved address: IPv6Address, by station: Station) -> SourceBindings.Refusal? {
+        guard !reserved6.isEmpty, let owner = reserved6[address], owner != station.hardware else { return nil }
+        let holder = bindings.holder(of: address)
+        return SourceBindings.Refusal(holder: holder?.port, isReserved: true, isNew: false, solicitation: nil)
     }
 
     /// A guest claims an address by neighbour discovery. Returns nil if it may.
@@ -152,6 +184,7 @@ struct SourceGuard: ~Copyable {
         _ target: IPv6Address, by station: Station, isDetection: Bool, maySolicit: Bool, now: CoarseInstant
     ) -> SourceBindings.Refusal? {
         defer { lastSource.address = .unspecified }
+        if let refusal = refusal(ofReserved: target, by: station) { return refusal }
         return bindings.claim(target, by: station, isDetection: isDetection, maySolicit: maySolicit, now: now)
     }
 

@@ -97,6 +97,45 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        /// Before the guest for which they are reserved has them, too.
+        @Test(arguments: NameServiceFixture.Uplink.allCases)
+        func reservedAddressesAreOneGuestsAlone(uplink: NameServiceFixture.Uplink) throws {
+            let hardware = "52:54:00:00:00:0a", address = "192.168.105.10", address6 = GuestNames6.prefix + ":10"
+            let fixture = try NameServiceFixture(
+                uplink,
+                options: [
+                    "--ipv6", GuestNames6.prefix + ":/64", "--dhcp-host", "\(hardware),\(address),::10,web",
+                ])
+            let folder = fixture.network.folder
+            let thief = try PlugGuest("thief", path: fixture.path, mac: "52:54:00:00:00:0c", folder: folder)
+            try thief.lease("-x", "hostname:thief")
+            let own = try addresses(of: thief, .hardware)
+            func pings(_ target: String, from source: String, _ guest: PlugGuest) throws -> Bool {
+                try guest.namespace.attempt(["ping", "-c", "1", "-W", "1", "-I", source, target]).succeeded
+            }
+            let gateway6 = GuestNames6.prefix + ":1"
+            try eventually("IPv6 of the thief") { try pings(gateway6, from: own.first ?? "", thief) }
+            try thief.namespace.ip("-6", "addr", "add", address6 + "/64", "dev", PlugGuest.interface, "nodad")
+            try thief.namespace.ip("addr", "add", address + "/24", "dev", PlugGuest.interface)
+            #expect(
+                try !pings(gateway6, from: address6, thief) && !pings(IntegrationTests.gateway, from: address, thief))
+
+            let web = try PlugGuest("web", path: fixture.path, mac: hardware, folder: folder)
+            #expect(try web.lease()["ip"] == address, "nobody else answers for it")
+            _ = try addresses(of: web, .hardware)
+            try web.namespace.ip("-6", "addr", "add", address6 + "/64", "dev", PlugGuest.interface)
+            try eventually("the owner's address", within: ampleTime) { try pings(gateway6, from: address6, web) }
+            #expect(try !pings(gateway6, from: address6, thief))
+            let database = try PlugGuest("db", path: fixture.path, mac: "52:54:00:00:00:0b", folder: folder)
+            try database.lease()
+            _ = try addresses(of: database, .hardware)
+            #expect(try find("web", from: database).first == address6)
+            #expect(try database.namespace.attempt(["ping", "-6", "-c", "1", "-W", "2", address6]).succeeded)
+            let neighbor = try database.namespace.run("ip", "-6", "neigh", "show", address6)
+            #expect(neighbor.contains(hardware), "\(neighbor)")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         /// Servers of the host that listen at IPv4 addresses only are reached by name.
         @Test(arguments: NameServiceFixture.Uplink.allCases)
         func hostsServerOfIPv4IsReachedByName(uplink: NameServiceFixture.Uplink) throws {
