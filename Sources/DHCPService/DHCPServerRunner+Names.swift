@@ -35,6 +35,9 @@ extension DHCPServerRunner {
         return found
     }
 
+    /// The hardware address of the guest that uses this IPv6 address.
+    package func hardware(using address: IPv6Address) -> MACAddress? { control.holder(of: address)?.hardware }
+
     /// The name that the guest which uses this IPv6 address has now.
     package func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName? {
         let now = BootClock.now

@@ -133,7 +133,8 @@ final class DNSProxy {
         cache?.removeAll()
         forwarder.separateNewQueries()
         let servers = resolvers.servers.map(\.description) + resolvers.domainServers
-        logger.info("the host's resolvers are now: \(servers.joined(separator: ", "))")
+        let names = servers.isEmpty ? "none" : servers.joined(separator: ", ")
+        logger.info("the host's resolvers are now: \(names)")
     }
 
     /// The servers that queries go to now, and those of single domains.

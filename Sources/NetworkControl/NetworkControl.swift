@@ -145,7 +145,7 @@ package final class NetworkControl {
             addresses = read
             addressesRead = now
             sources = Dictionary(grouping: network.control.sources() ?? [], by: \.station).mapValues {
-                $0.map(\.address)
+                $0.map(\.address).sorted { ($0.high, $0.low) < ($1.high, $1.low) }
             }
         }
         return Dictionary(grouping: addresses, by: \.port)

@@ -27,6 +27,11 @@ private final class Guests: GuestDirectory {
         used.first { $0.value.contains(address) }.flatMap { GuestName($0.key) }
     }
 
+    /// Guests that use IPv6 addresses.
+    var users: [IPv6Address: MACAddress] = [:]
+
+    func hardware(using address: IPv6Address) -> MACAddress? { users[address] }
+
     func name(of address: IPv6Address, in network: IPv6Network) -> GuestName? {
         address == IPv6Address(network.base.high, 7) ? GuestName("web") : nil
     }
@@ -104,6 +109,12 @@ private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefi
             #expect(answer("\(prefix)5054:ff:fe00:2") == .noSuchName, "\(prefix)")
             #expect(answer("\(prefix)1:2:3:4") == .noSuchName, "no hardware address")
             #expect(answer("\(prefix)5054:ff:fe00:1", below: "x.") == .noSuchName)
+            // Another guest uses the address of the guest that is gone.
+            let address = IPv6Address("\(prefix)5054:ff:fe00:1")!
+            guests.users[address] = MACAddress(0x5254_0000_0002)
+            #expect(answer("\(prefix)5054:ff:fe00:1") == .noSuchName, "\(prefix)")
+            guests.users[address] = MACAddress(0x5254_0000_0001)
+            #expect(answer("\(prefix)5054:ff:fe00:1") == pointer("web.vm.internal"), "\(prefix)")
         }
         #expect(answer("fd00:1:2:3::1") == pointer("gateway.vm.internal"))
         #expect(answer("fe80::1") == pointer("gateway.vm.internal"))
@@ -192,9 +203,13 @@ private let network = GuestNetwork(gateway: IPv4Address("192.168.105.1")!, prefi
         for name in ["9.105.168.192.in-addr.arpa", "lb._dns-sd._udp.0.105.168.192.in-addr.arpa"] {
             #expect(answer(name, DNSType.pointer) == .noSuchName, "\(name)")
         }
-        for name in ["7.106.168.192.in-addr.arpa", "105.168.192.in-addr.arpa", "07.105.168.192.in-addr.arpa"] {
+        for name in ["7.106.168.192.in-addr.arpa", "168.192.in-addr.arpa", "07.105.168.192.in-addr.arpa"] {
             #expect(answer(name, DNSType.pointer) == nil, "\(name)")
         }
+        // The host's resolvers get no query for the zone itself, nor of another class.
+        for type in [DNSType.pointer, 6] { #expect(answer("105.168.192.in-addr.arpa", type) == .records([])) }
+        #expect(answer("7.105.168.192.in-addr.arpa", DNSType.pointer, class: 3) == .refused)
+        #expect(answer("7.106.168.192.in-addr.arpa", DNSType.pointer, class: 3) == nil)
     }
 
     @Test func guestsWithoutDirectoryHaveNoNames() {

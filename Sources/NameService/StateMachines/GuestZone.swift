@@ -12,6 +12,8 @@ package protocol GuestDirectory: AnyObject {
     func addresses6(of name: GuestName, in network: IPv6Network) -> [IPv6Address]
     /// The name of the guest that this IPv6 address is reserved for.
     func name(of address: IPv6Address, in network: IPv6Network) -> GuestName?
+    /// The hardware address of the guest that uses this IPv6 address.
+    func hardware(using address: IPv6Address) -> MACAddress?
     /// The name of the guest that uses this IPv6 address.
     func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName?
     /// The name of the guest that has this hardware address.
@@ -38,11 +40,12 @@ package enum LocalAnswer: Equatable, Sendable {
 ///     NAME                                   the same; other types than A and AAAA are not the zone's
 ///     reverse name of an address of the      PTR with NAME.DOMAIN, or no such name
 ///     network, or of its links
+///     reverse zone of the network            no record
 ///
 /// A guest has AAAA records of the address that is reserved for it, and of those that it uses. The reverse name of an
 /// IPv6 address leads to the guest that it is reserved for, else to the guest whose hardware address it is made from
-/// (RFC 4291 appendix A), else to the guest that uses it. A bare name is the zone's for addresses only: a guest that
-/// calls itself `org` must not hide the keys and servers of that domain from the others.
+/// (RFC 4291 appendix A), unless another guest uses it, else to the guest that uses it. A bare name is the zone's for
+/// addresses only: a guest that calls itself `org` must not hide the keys and servers of that domain from the others.
 package struct GuestZone: Sendable {
     /// Labels of the gateway, the first of which is its name in PTR records, and has its IPv6 address.
     private static let gatewayLabels = [Array("gateway".utf8), Array("host".utf8)]
@@ -79,11 +82,16 @@ package struct GuestZone: Sendable {
             default: return .noSuchName
             }
         }
-        guard question.recordClass == DNSQuestion.internet else { return nil }
+        guard question.recordClass == DNSQuestion.internet else {
+            return hasAll(below: question.name) ? .refused : nil
+        }
         if labels.count == 1, question.type == DNSType.a || question.type == DNSType.aaaa {
             return addresses(of: labels[0], directory).map { records($0, of: question) }
         }
-        guard let reverse = DNSReverseName(question.name), isOwn(reverse.address) else { return nil }
+        guard let reverse = DNSReverseName(question.name), isOwn(reverse.address) else {
+            // The host's resolvers have none of these (RFC 6303).
+            return hasAll(below: question.name) ? .records([]) : nil
+        }
         guard reverse.isExact, let label = label(of: reverse.address, directory),
             let name = DNSName("\(label).\(domain)")
         else { return .noSuchName }
@@ -129,6 +137,13 @@ package struct GuestZone: Sendable {
         }
     }
 
+    /// Whether another guest uses an address than the one from whose hardware address it is made.
+    private func isOthers(
+        _ address: IPv6Address, than hardware: MACAddress, _ directory: (any GuestDirectory)?
+    ) -> Bool {
+        directory?.hardware(using: address).map { $0 != hardware } ?? false
+    }
+
     private func label(of address: DNSReverseName.Address, _ directory: (any GuestDirectory)?) -> String? {
         let name: GuestName?
         switch address {
@@ -138,7 +153,9 @@ package struct GuestZone: Sendable {
             if gatewayIPv6.contains(address) { return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self) }
             name =
                 network6.flatMap { directory?.name(of: address, in: $0) }
-                ?? address.embeddedHardware.flatMap { directory?.name(of: $0) }
+                ?? address.embeddedHardware.flatMap {
+                    isOthers(address, than: $0, directory) ? nil : directory?.name(of: $0)
+                }
                 ?? network6.flatMap { directory?.name(ofUsed: address, in: $0) }
         }
         return name?.description
