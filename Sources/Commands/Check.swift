@@ -16,12 +16,13 @@ package struct Check: ParsableCommand {
         abstract: "Join a VDE network as a minimal guest and test DHCP, ARP, ping, MTU, DNS, TCP and IPv6.",
         discussion: """
             Works on any VDE network, without privilege. Prints one line per step: ok, failed (with the likely cause \
-            and something to try), or skipped (the network does not offer it). The exit status is 0 if no step failed.
+            and something to try), or skipped (the network does not offer it, and you did not request it). The exit \
+            status is 0 if no step failed.
 
             --seconds N --to ADDRESS:PORT or [ADDRESS]:PORT measures one TCP connection from the guest to a server \
-            that discards what it reads, such as socat -u TCP-LISTEN:5001 /dev/null: what the server acknowledges, \
-            with a window of 64 KiB at most and without offload. It shows whether a network is slow, not how fast it \
-            is for a real guest.
+            that discards what it reads, such as socat -u TCP-LISTEN:5001 /dev/null (TCP6-LISTEN for IPv6): what the \
+            server acknowledges, with a window of 64 KiB at most and without offload. It shows whether a network is \
+            slow, not how fast it is for a real guest.
             """)
 
     @Argument(help: "The network to check, in the same form as for join.", completion: .directory)

@@ -7,7 +7,7 @@ package struct CheckStep: Equatable {
     package enum Outcome: String {
         case ok
         case failed
-        /// The network does not offer it, or the user did not request it.
+        /// The network does not offer it, and the user did not request it.
         case skipped
     }
 

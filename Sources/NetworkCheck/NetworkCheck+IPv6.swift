@@ -11,9 +11,11 @@ extension NetworkCheck {
         var found: Guest.Advertisement?
         var answersPing = false
         step("ipv6") {
-            guard let advertisement = guest.solicitRouter() else { return .skipped("no router advertises IPv6") }
-            guard let address = advertisement.address else {
-                return .skipped("\(advertisement.router) advertises no prefix for addresses")
+            let advertisement = guest.solicitRouter()
+            guard let advertisement, let address = advertisement.address else {
+                let lack = advertisement.map { "\($0.router) advertises no prefix for addresses" }
+                lackOfIPv6 = lack ?? "no router advertises IPv6"
+                return .skipped(lackOfIPv6!)
             }
             found = advertisement
             let exit = advertisement.isDefaultRouter ? "" : ", which is no default router"
@@ -51,14 +53,6 @@ extension NetworkCheck {
         return found
     }
 
-    /// The hardware address of the next hop: the router's, or that of a station on the link; nil for none.
-    func hop(to target: IPv6Address, _ found: Guest.Advertisement) -> MACAddress? {
-        if let own = found.address, target.isLinkLocal || target.high == own.high {
-            return guest.resolve(target, from: own)
-        }
-        return found.isDefaultRouter ? found.hardware : nil
-    }
-
     /// Bytes of a ping without data.
     private static let shortPing6 = IPv6Header.length + ICMPHeader.length
 
@@ -84,34 +78,12 @@ extension NetworkCheck {
                 : "give every part of the network the same MTU, such as --vmnet-mtu \(longest)")
     }
 
-    private func checkConnection6(_ found: Guest.Advertisement?) -> Finding {
-        guard let (target, port) = options.connect6 else {
-            return .skipped("no address given (--tcp6 [ADDRESS]:PORT)")
-        }
-        guard let found, let address = found.address else { return .skipped("no IPv6") }
-        guard let hop = hop(to: target, found) else { return .skipped("the network has no router for IPv6") }
-        switch guest.connect(to: target, port: port, from: address, by: hop) {
-        case .accepted: return .ok("\(target) port \(port) accepts connections")
-        case .refused:
-            return .failed(
-                "\(target) refuses connections to port \(port)",
-                remedy: "nothing listens there: start the server, or try another port")
-        case .unreachable(let report):
-            return .failed(
-                "\(target) port \(port) is unreachable: \(NetworkCheck.describe(report))",
-                remedy: NetworkCheck.remedy(report, for: .ipv6(target)))
-        case .timedOut:
-            return .failed(
-                "\(target) port \(port) does not answer",
-                remedy: "check whether the host has IPv6: ip -6 route get \(target)")
-        }
-    }
-
     /// The longest packet that passes to the destination of the TCP connection and back.
     private func checkPath6(_ found: Guest.Advertisement?, _ lease: Guest.Lease) -> Finding {
         guard let (target, _) = options.connect6 else { return .skipped("no address given (--tcp6 [ADDRESS]:PORT)") }
-        guard let found, let address = found.address else { return .skipped("no IPv6") }
-        guard let hop = hop(to: target, found) else { return .skipped("the network has no router for IPv6") }
+        guard let found else { return .skipped("no IPv6") }
+        let address: IPv6Address, hop: MACAddress
+        do throws(Obstacle) { (address, hop) = try way(to: target, found) } catch { return .skipped(error.cause) }
         func ping(_ length: Int, _ attempts: Int) -> Guest.LengthAnswer {
             guest.ping(target, from: address, by: hop, length: length, attempts: attempts)
         }

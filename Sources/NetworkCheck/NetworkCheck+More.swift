@@ -31,7 +31,7 @@ extension NetworkCheck {
     /// The longest packet that passes to the destination of the TCP connection and back.
     func checkPath(_ lease: Guest.Lease) -> Finding {
         guard let (address, _) = options.connect else { return .skipped("no address given (--tcp ADDRESS:PORT)") }
-        if !lease.network.contains(address) && lease.router == nil { return .skipped("the network has no router") }
+        if let obstacle = obstacle(to: address, lease) { return .skipped(obstacle.cause) }
         guard guest.ping(address, length: NetworkCheck.shortPing) == .answered else {
             return .skipped("\(address) does not answer pings")
         }
@@ -92,23 +92,23 @@ extension NetworkCheck {
         let peer: GuestStream.Peer
         switch sink.address {
         case .ipv4(let address):
-            if !lease.network.contains(address) && lease.router == nil { return .skipped("the network has no router") }
+            if let obstacle = obstacle(to: address, lease) { return obstacle.failure }
             peer = .ipv4(address)
         case .ipv6(let address):
-            guard let advertisement, let own = advertisement.address else { return .skipped("no IPv6") }
-            guard let hop = hop(to: address, advertisement) else {
-                return .skipped("the network has no router for IPv6")
+            do throws(Obstacle) {
+                let way = try way(to: address, advertisement)
+                peer = .ipv6(address, from: way.source, by: way.hop)
+            } catch {
+                return error.failure
             }
-            peer = .ipv6(address, from: own, by: hop)
         }
         let stream = GuestStream(guest, to: peer, port: sink.port)
-        let answer = stream.open()
-        guard answer == .accepted else {
-            return .failed(
-                "\(sink.address) port \(sink.port) does not accept the connection",
-                remedy:
-                    "start a server that discards what it reads, such as: socat -u TCP-LISTEN:\(sink.port) /dev/null")
-        }
+        // In socat 1.7, TCP-LISTEN is of IPv4 only.
+        let listener = sink.address.isIPv6 ? "TCP6-LISTEN" : "TCP-LISTEN"
+        let failure = NetworkCheck.failure(
+            stream.open(), at: sink.address, port: sink.port,
+            server: "start a server that discards what it reads, such as: socat -u \(listener):\(sink.port) /dev/null")
+        if let failure { return failure }
         defer { stream.close() }
         guard let result = stream.flood(for: duration, mtu: Int(lease.mtu ?? 1500)), result.bytes > 0 else {
             return .failed(

@@ -34,6 +34,8 @@ package final class NetworkCheck {
     let options: Options
     private let onStep: (CheckStep) -> Void
     private var hasFailed = false
+    /// Why guests have no IPv6; nil if they have it.
+    var lackOfIPv6: String?
 
     /// - Parameter onStep: called after each step.
     package init(_ guest: Guest, _ options: Options, onStep: @escaping (CheckStep) -> Void) {
@@ -142,7 +144,13 @@ package final class NetworkCheck {
     }
 
     private func checkName(_ lease: Guest.Lease) -> Finding {
-        guard let server = lease.nameServers.first else { return .skipped("the network offers no name server") }
+        guard let server = lease.nameServers.first else {
+            return options.name == NetworkCheck.localhost
+                ? .skipped("the network offers no name server")
+                : .failed(
+                    "the network offers no name server, so that no guest can resolve \(options.name)",
+                    remedy: "give guests one: start the network with --dhcp-option dns-server=ADDRESS")
+        }
         switch guest.resolve(options.name, at: server) {
         case .addresses(let addresses):
             let text = addresses.isEmpty ? "known, without an IPv4 address" : addresses.joined(separator: ", ")
@@ -208,31 +216,6 @@ package final class NetworkCheck {
             reject rule of a firewall
             """
         default: "check the log and the firewall of \(report.reporter)"
-        }
-    }
-
-    private func checkConnection(_ lease: Guest.Lease) -> Finding {
-        guard let (address, port) = options.connect else { return .skipped("no address given (--tcp ADDRESS:PORT)") }
-        if !lease.network.contains(address) && lease.router == nil { return .skipped("the network has no router") }
-        switch guest.connect(to: address, port: port) {
-        case .accepted: return .ok("\(address) port \(port) accepts connections")
-        case .refused:
-            return .failed(
-                "\(address) refuses connections to port \(port)",
-                remedy: "nothing listens there: start the server, or try another port")
-        case .unreachable(let report):
-            return .failed(
-                "\(address) port \(port) is unreachable: \(NetworkCheck.describe(report))",
-                remedy: NetworkCheck.remedy(report, for: address))
-        case .timedOut:
-            return .failed(
-                "\(address) port \(port) does not answer",
-                remedy:
-                    """
-                    if the host can reach it, a firewall drops forwarded packets: vde_vmnet reports such firewalls \
-                    when it starts
-                    """
-            )
         }
     }
 }

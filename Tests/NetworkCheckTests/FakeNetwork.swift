@@ -21,6 +21,9 @@ final class FakeNetwork: GuestLink {
     var reportsLength = false
     /// The prefix of a router that advertises itself.
     var prefix: UInt64?
+    var isDefaultRouter = true
+    /// As `unreachable`, over IPv6, with a code of ICMPv6.
+    var unreachable6: UInt8?
     /// Bytes that were sent over TCP.
     private(set) var received = 0
     /// The code of "destination unreachable" with which the gateway answers TCP, and queries for names.
@@ -148,11 +151,13 @@ final class FakeNetwork: GuestLink {
     private func answer6(_ hardware: MACAddress, _ ip: borrowing IPv6View) throws {
         guard let prefix else { return }
         let router = IPv6Address.customaryGateway, source = ip.source
+        if ip.nextHeader == IPProtocol.tcp { return try answerTCP6(hardware, ip) }
         switch ip.payload.byte(at: 0) {
         case ICMPv6Type.routerSolicitation:
             pending.append(
                 NeighborDiscovery.routerAdvertisement(
-                    from: (router, gatewayHardware), to: (source, hardware), prefix: prefix, lifetime: 1800, mtu: 1500))
+                    from: (router, gatewayHardware), to: (source, hardware), prefix: prefix, lifetime: 1800,
+                    isDefaultRouter: isDefaultRouter, mtu: 1500))
         case ICMPv6Type.echoRequest where answersPing:
             let body = (4..<ip.payload.byteCount).map { ip.payload.byte(at: $0) }
             pending.append(
@@ -161,6 +166,34 @@ final class FakeNetwork: GuestLink {
                     from: gatewayHardware, to: hardware, type: ICMPv6Type.echoReply, body: body))
         default: return
         }
+    }
+
+    private func answerTCP6(_ hardware: MACAddress, _ ip: borrowing IPv6View) throws {
+        let segment = try TCPView(ip.payload)
+        if let unreachable6 {
+            var quoted = ByteWriter()
+            quoted.put32(0)
+            IPv6Header(source: ip.source, destination: ip.destination, nextHeader: ip.nextHeader).emit(
+                into: &quoted, payloadLength: ip.payload.byteCount)
+            quoted.put((0..<ip.payload.byteCount).map { ip.payload.byte(at: $0) })
+            pending.append(
+                NeighborDiscovery.frame(
+                    IPv6Header(source: .customaryGateway, destination: ip.source, nextHeader: IPProtocol.icmpv6),
+                    from: gatewayHardware, to: hardware, type: ICMPv6Type.destinationUnreachable, code: unreachable6,
+                    body: quoted.bytes))
+            return
+        }
+        guard let accepts = ports[segment.destinationPort], segment.flags == .syn else { return }
+        var answer = TCPSegment(
+            sourcePort: segment.destinationPort, destinationPort: segment.sourcePort, sequence: 99,
+            flags: accepts ? [.syn, .ack] : [.rst, .ack])
+        answer.acknowledgment = segment.sequence &+ 1
+        let header = IPv6Header(source: ip.destination, destination: ip.source, nextHeader: IPProtocol.tcp)
+        var writer = ByteWriter()
+        EthernetHeader(destination: hardware, source: gatewayHardware, type: EtherType.ipv6).emit(into: &writer)
+        header.emit(into: &writer, payloadLength: TCPHeader.length)
+        answer.emit(into: &writer, header.pseudoHeader(length: TCPHeader.length))
+        pending.append(writer.bytes)
     }
 
     private func reply(

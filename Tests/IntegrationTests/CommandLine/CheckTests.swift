@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests {
     /// `vde_vmnet check` beyond the basic steps.
@@ -93,9 +94,27 @@ extension IntegrationTests {
                 try line("path6", of: closed).contains("reports a path MTU of 1400 bytes to \(Self.outside6)"),
                 "\(closed.output)")
             try host.ip("-6", "route", "add", "unreachable", "2001:db8:9::/64")
-            let unrouted = try check("--tcp6", "[2001:db8:9::1]:80")
-            #expect(unrouted.output.contains("2001:db8:9::1 port 80 is unreachable: "), "\(unrouted.output)")
+            // The connection to measure has the outcomes of the other one.
+            let unrouted = try check("--tcp6", "[2001:db8:9::1]:80", "--seconds", "1", "--to", "[2001:db8:9::1]:80")
+            for step in ["tcp6", "rate"] {
+                let line = try line(step, of: unrouted)
+                #expect(line.contains("2001:db8:9::1 port 80 is unreachable: "), "\(unrouted.output)")
+            }
             #expect(unrouted.output.contains("try: "), "\(unrouted.output)")
+            let unheard = try check("--seconds", "1", "--to", "[\(Self.outside6)]:5001")
+            #expect(try line("rate", of: unheard).contains("refuses connections"), "\(unheard.output)")
+            #expect(unheard.output.contains("TCP6-LISTEN:5001"), "\(unheard.output)")
+            // Of the guests' prefix, and of the link.
+            let own = try line("ipv6", of: unheard).split(separator: " ").first { $0.contains(":") }
+            let prefix = try #require(own.flatMap { IPv6Address($0) }).high
+            for absent in [IPv6Address(prefix, 0x99), IPv6Address(0xfe80 << 48, 0x99)] {
+                let alone = try check("--tcp6", "[\(absent)]:443", "--seconds", "1", "--to", "[\(absent)]:443")
+                #expect(alone.termination == .exited(1), "\(alone.output)")
+                for step in ["tcp6", "rate"] {
+                    let line = try line(step, of: alone)
+                    #expect(line.hasPrefix("failed ") && line.contains("no station answers"), "\(alone.output)")
+                }
+            }
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
@@ -108,6 +127,20 @@ extension IntegrationTests {
             _ = try fixture.daemon.stop()
         }
 
+        @Test func requestedStepOfIPv6FailsWithoutIPv6() throws {
+            let fixture = try ControlFixture("user", ["--ipv6", "off"])
+            let plain = try check(fixture)
+            #expect(plain.succeeded, "\(plain.output)")
+            let target = "[\(Self.outside6)]:443"
+            let requested = try check(fixture, "--tcp6", target, "--seconds", "1", "--to", target)
+            #expect(requested.termination == .exited(1), "\(requested.output)")
+            for step in ["tcp6", "rate"] {
+                let line = try line(step, of: requested)
+                #expect(line.hasPrefix("failed ") && line.contains("no IPv6: "), "\(requested.output)")
+            }
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test func impossibleOptionsAreRefused() throws {
             let wrong: [[String]] = [
                 ["--seconds", "5"], ["--to", "203.0.113.1:5001"], ["--seconds", "0", "--to", "203.0.113.1:5001"],
@@ -115,7 +148,8 @@ extension IntegrationTests {
                 ["--tcp6", "[::1]:0"], ["--tcp6", "[1.2.3.4]:80"], ["--to", "[::1]:80", "--seconds", "1"],
                 ["--tcp6", "[::]:80"], ["--tcp6", "[ff02::1]:80"], ["--tcp6", "[::1]:80"], ["--tcp", "127.0.0.1:80"],
                 ["--tcp", "0.0.0.0:80"], ["--tcp", "224.0.0.1:80"], ["--to", "127.0.0.1:80", "--seconds", "1"],
-                ["--to", "[2001:db8::1]", "--seconds", "1"], ["--to", "2001:db8::1:80", "--seconds", "1"],
+                ["--to", "[2001:db8::1]", "--seconds", "1"],
+                ["--to", "2001:db8::1:80", "--seconds", "1"],
             ]
             for options in wrong {
                 let result = try ChildProcess.run([TestHost.product("vde_vmnet"), "check", "/tmp/x"] + options)
