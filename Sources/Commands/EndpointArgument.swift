@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import NetworkModel
 import Wire
 
 /// `ADDRESS:PORT` with an IPv4 address.
@@ -40,11 +41,24 @@ struct Endpoint6Argument: ExpressibleByArgument {
     let port: UInt16
 
     init?(argument: String) {
-        guard argument.hasPrefix("["), let end = argument.lastIndex(of: "]"),
-            argument[end...].hasPrefix("]:"), let port = UInt16(digits: argument[end...].dropFirst(2)), port > 0,
-            let address = IPv6Address(argument[..<end].dropFirst())
-        else { return nil }
+        guard let (address, port) = Endpoint6Argument.parts(of: argument), MappedAddress(address) == nil else {
+            return nil
+        }
         self.address = address
         self.port = port
+    }
+
+    private static func parts(of text: String) -> (address: IPv6Address, port: UInt16)? {
+        guard text.hasPrefix("["), let end = text.lastIndex(of: "]"), text[end...].hasPrefix("]:"),
+            let port = UInt16(digits: text[end...].dropFirst(2)), port > 0,
+            let address = IPv6Address(text[..<end].dropFirst())
+        else { return nil }
+        return (address, port)
+    }
+
+    /// Why an IPv4 address in the form of IPv6 is refused, and what to write; nil for other texts.
+    static func refusalOfMapped(_ text: String) -> String? {
+        guard let (address, port) = parts(of: text), let mapped = MappedAddress(address) else { return nil }
+        return "it " + mapped.refusal(write: "\(mapped.ipv4):\(port)")
     }
 }

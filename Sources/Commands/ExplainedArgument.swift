@@ -79,16 +79,19 @@ extension EndpointArgument: ExplainedArgument {
 
 extension AnyEndpointArgument: ExplainedArgument {
     static func refusal(of text: String) -> String {
-        """
-        it is not an address and a port from 1 to 65535; write both with a colon between them, and an IPv6 address in \
-        brackets, as in 192.0.2.1:80 or [2001:db8::1]:80
-        """
+        Endpoint6Argument.refusalOfMapped(text)
+            ?? """
+            it is not an address and a port from 1 to 65535; write both with a colon between them, and an IPv6 address \
+            in brackets, as in 192.0.2.1:80 or [2001:db8::1]:80
+            """
     }
 }
 
 extension Endpoint6Argument: ExplainedArgument {
     static func refusal(of text: String) -> String {
-        "it is not an IPv6 address and a port from 1 to 65535; write the address in brackets, as in [2001:db8::1]:80"
+        refusalOfMapped(text).map { "\($0) after --tcp" }
+            ?? "it is not an IPv6 address and a port from 1 to 65535; write the address in brackets, as in "
+            + "[2001:db8::1]:80"
     }
 }
 

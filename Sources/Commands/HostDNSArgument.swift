@@ -44,6 +44,7 @@ struct HostDNSArgument: ExplainedArgument {
         if IPv6Address(text)?.isLoopback == true {
             return "there is no port after the address; write both, as in [\(text)]:5300"
         }
+        if let reason = Endpoint6Argument.refusalOfMapped(text) { return reason }
         let address =
             EndpointArgument(argument: text).map { IPAddress.ipv4($0.address) }
             ?? Endpoint6Argument(argument: text).map { .ipv6($0.address) }

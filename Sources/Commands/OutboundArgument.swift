@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import ArgumentParser
+import NetworkModel
 import Platform
 import Wire
 
@@ -16,6 +17,9 @@ extension Outbound {
                 if let four { throw Outbound.second(text, beside: four.description) }
                 four = address
             } else if let address = IPv6Address(text) {
+                if let mapped = MappedAddress(address) {
+                    throw ValidationError("--outbound: '\(text)' \(mapped.refusal())")
+                }
                 try Outbound.check(
                     text,
                     leads: address != .unspecified && !address.isLoopback && !address.isMulticast

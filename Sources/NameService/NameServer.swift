@@ -113,11 +113,6 @@ package struct NameServer: Hashable, Sendable, CustomStringConvertible {
     package var description: String { (domain.map { "\($0)=" } ?? "") + server.description }
 }
 
-extension IPv6Address {
-    /// The IPv4 address that is written as an IPv6 address here (RFC 4291 section 2.5.5.2); nil for others.
-    fileprivate var mappedIPv4: IPv4Address? { high == 0 && low >> 32 == 0xffff ? embeddedIPv4 : nil }
-}
-
 extension SocketAddress {
     /// An address of a link without its interface.
     fileprivate var isLinkLocal6: Bool { ipv6?.isLinkLocal == true && scope == 0 }

@@ -58,6 +58,9 @@ package struct AddressReservation: Hashable, Sendable {
         else { return "'\(parts[1])' is not an IPv4 address that a guest can have; \(form)" }
         for part in parts[2...] {
             if let six = IPv6Address(part) {
+                if let mapped = MappedAddress(six) {
+                    return "'\(part)' \(mapped.refusal(write: "an IPv6 address such as ::10, or leave it out"))"
+                }
                 if !isGuests(six) { return "'\(part)' is not an IPv6 address that a guest can have, such as ::10" }
             } else if GuestName.isReserved(part) {
                 return "the name '\(part)' is reserved, because it is the host's or a service's; choose another"
@@ -73,7 +76,7 @@ package struct AddressReservation: Hashable, Sendable {
 
     /// Whether a guest can have an address: neither the network's own nor its gateway's, nor that of a link or a group.
     private static func isGuests(_ address: IPv6Address) -> Bool {
-        address.low > 1 && !address.isLinkLocal && !address.isMulticast
+        address.low > 1 && !address.isLinkLocal && !address.isMulticast && address.mappedIPv4 == nil
     }
 
     /// The whole IPv6 address in a network; nil for none, and for one of another network.

@@ -26,6 +26,7 @@ extension AllowedDestination {
                 reason(text, parts)
                     ?? "'\(text)' is not CIDR[:PORT] or NAME[:PORT], such as \(examples)")
         }
+        if let parts, let reason = destination.refusalOfMapped(parts) { throw Refusal("'\(text)' \(reason)") }
         if destination.isNeverReached {
             throw Refusal(
                 """
@@ -44,6 +45,14 @@ extension AllowedDestination {
             '\(name)' is in \(domain), the domain of this network's own guests, which reach each other without it; \
             leave it out, or choose another --domain
             """
+    }
+
+    /// Why addresses of IPv4 in the form of IPv6 are refused; nil for other destinations.
+    private func refusalOfMapped(_ parts: WrittenDestination) -> String? {
+        guard case .v6(let network) = network, network.prefixLength >= 96, let mapped = MappedAddress(network.base)
+        else { return nil }
+        let length = parts.length == nil ? "" : "/\(network.prefixLength - 96)", port = port.map { ":\($0)" } ?? ""
+        return mapped.refusal(write: "\(mapped.ipv4)\(length)\(port)")
     }
 
     /// A network is written by its first address, so that a wrong length is noticed.

@@ -100,6 +100,9 @@ extension PublishedPort {
             throw refuse("has an IPv6 address without brackets; write [ADDRESS]")
         }
         guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
+        if let part = parts.first(where: { MappedAddress($0) != nil }), let mapped = MappedAddress(part) {
+            throw refuse("has \(part), which \(mapped.refusal())")
+        }
         var bind: IPAddress?
         if parts.count == 4 || PublishedPort.isAddress(parts[0]) {
             guard let address = IPAddress(bracketed: parts[0]), address.canBeBound else {
@@ -218,7 +221,7 @@ extension IPAddress {
     fileprivate var canBeBound: Bool {
         switch self {
         case .ipv4(let address): !address.isMulticastOrBroadcast
-        case .ipv6(let address): !address.isMulticast && !address.isLinkLocal && !address.isMapped
+        case .ipv6(let address): !address.isMulticast && !address.isLinkLocal && address.mappedIPv4 == nil
         }
     }
 
@@ -227,14 +230,9 @@ extension IPAddress {
         case .ipv4(let address): address != .any && !address.isLoopback && !address.isMulticastOrBroadcast
         case .ipv6(let address):
             address != .unspecified && !address.isLoopback && !address.isMulticast && !address.isLinkLocal
-                && !address.isMapped
+                && address.mappedIPv4 == nil
         }
     }
-}
-
-extension IPv6Address {
-    /// `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
-    fileprivate var isMapped: Bool { high == 0 && low >> 32 == 0xffff }
 }
 
 extension GuestNetwork {

@@ -28,6 +28,12 @@ import Wire
     ])
     func otherTextIsRejected(text: String) { #expect(AddressReservation(text) == nil) }
 
+    @Test func ipv4AddressInTheFormOfIPv6IsRefused() {
+        let text = "52:54:00:00:00:01,192.168.105.10,::ffff:1.2.3.4"
+        #expect(AddressReservation(text) == nil)
+        #expect(AddressReservation.refusal(of: text)?.contains("is the IPv4 address 1.2.3.4 in the form of") == true)
+    }
+
     @Test func fuzzedTextDoesNotTrap() {
         var generator = SeededGenerator(seed: 41)
         let alphabet = Array("0123456789abcdef:-.,+ ")

@@ -63,6 +63,9 @@ package struct IPv6Address: Hashable, BitwiseCopyable, Sendable {
         return IPv4Address(UInt32(truncatingIfNeeded: low))
     }
 
+    /// The IPv4 address in `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2); nil for others.
+    package var mappedIPv4: IPv4Address? { low >> 32 == 0xffff ? embeddedIPv4 : nil }
+
     /// 16 bytes in network order.
     package var bytes: [UInt8] {
         [high, low].flatMap { half in (0..<8).map { UInt8(truncatingIfNeeded: half >> (56 - 8 * UInt64($0))) } }

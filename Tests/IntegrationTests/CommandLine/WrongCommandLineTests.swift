@@ -68,6 +68,7 @@ extension IntegrationTests {
             --host-dns ::1 DIR/v % 64 there is no port after the address | as in [::1]:5300
             --host-dns 192.0.2.1:53 DIR/v % 64 192.0.2.1 is not on the loopback interface | as in 127.0.0.1:5300
             --host-dns ::1:5300 DIR/v % 64 write the address in brackets: [::1]:5300
+            --host-dns [::ffff:127.0.0.1]:5300 DIR/v % 64 in the form of IPv6; write 127.0.0.1:5300
             --host-dns on DIR/v % 64 it is not an address of this host and a port | or auto, or off
             --ipv6 fd00::/48 DIR/v % 64 guests need a prefix of 64 bits; write fd00::/64
             --ipv6 Auto DIR/v % 64 write it in small letters: auto
@@ -79,6 +80,8 @@ extension IntegrationTests {
             --idle-exit 1.5 --switch DIR/v % 64 it is no whole number, or too large; write digits only
             --vhost-user-fd x % 64 it is not a number; write digits only
             --vmnet-nat66-prefix 2001:db8:: DIR/v % 64 it is not a unique local prefix | such as fd00:1:2:3::
+            check --tcp6 [::ffff:198.18.0.1]:443 DIR/v % 64 in the form of IPv6; write 198.18.0.1:443 after --tcp
+            check --seconds 1 --to [::ffff:198.18.0.1]:443 DIR/v % 64 the form of IPv6; write 198.18.0.1:443
             check --tcp6 ::1:80 DIR/v % 64 it is not an IPv6 address and a port | as in [2001:db8::1]:80
             --uplink wifi DIR/v % 64 'wifi' is invalid for '--uplink | 'auto', 'vmnet', 'tap', 'user' or 'none'
             --uplink % 64 Missing value for '--uplink
@@ -118,6 +121,7 @@ extension IntegrationTests {
             --dhcp-host 192.168.105.7 DIR/v % 64 '192.168.105.7' has 1 parts; write MAC,IP[,IP6][,NAME], such
             --dhcp-host 52:54:00:00:00:01,192.168.105.7,wpad DIR/v % 64 the name 'wpad' is reserved
             --dhcp-host 52:54:00:00:00:01,192.168.105.7,a_b DIR/v % 64 'a_b' is not the name of a guest: one label of
+            --dhcp-host 52:54:00:00:00:01,192.168.105.7,::ffff:1.2.3.4 DIR/v % 64 in the form of IPv6; write an IPv6
             --lease-time 30s DIR/v % 64 --lease-time: '30s' is not a time from 60s to 365d, such as 90s
             --dhcp-option ntp-server=0.0.0.0 DIR/v % 64 0.0.0.0 of ntp-server is no server's address
             --dhcp-option classless-static-route=10.0.0.1/8,10.0.0.2 DIR/v % 64 so write 10.0.0.0/8, or 10.0.0.1/32
@@ -127,6 +131,7 @@ extension IntegrationTests {
             --publish 8080:web_1:80 DIR/v % 64 has 'web_1' where a guest belongs
             --publish [::]:80:192.168.105.2 DIR/v % 64 has addresses of IPv4 and IPv6
             --publish 80:[::2] --ipv6 off DIR/v % 64 --publish with IPv6 does not go with --ipv6 off
+            --publish 80:[::ffff:192.168.105.2] DIR/v % 64 in the form of IPv6; write 192.168.105.2
             --publish http:192.168.105.2 DIR/v % 64 has 'http' where a port from 1 to 65535
             --publish 0:192.168.105.2 DIR/v % 64 has '0' where a port
             --publish 80:192.168.105.2/sctp DIR/v % 64 /tcp or /udp only
@@ -157,6 +162,7 @@ extension IntegrationTests {
             --egress deny --allow * DIR/v % 64 '*' is every name; use --egress allow
             --egress deny --allow localhost:80 DIR/v % 64 'localhost' is the host itself; use --host-loopback
             --egress deny --allow [::1]:443 DIR/v % 64 '[::1]:443' is never reached from guests | use --host-loopback
+            --egress deny --allow [::ffff:1.2.3.4]:443 DIR/v % 64 in the form of IPv6; write 1.2.3.4:443
             --egress deny --allow https://a.example DIR/v % 64 'https://a.example' is a URL; write the name and the port
             --egress deny --allow a.example:0 DIR/v % 64 '0' is not a port from 1 to 65535; write one
             --egress deny --allow 2001:db8::1:443 DIR/v % 64 [2001:db8::1]:443 for the port, or [2001:db8::1:443]
@@ -183,6 +189,7 @@ extension IntegrationTests {
             --outbound a/b DIR/v % 64 'a/b' is neither a network interface nor an address; give one such as eth1
             --outbound 127.0.0.1 DIR/v % 64 nothing leaves this host from 127.0.0.1; give another address
             --outbound fe80::1 DIR/v % 64 nothing leaves this host from fe80::1 | or an interface
+            --outbound ::ffff:192.0.2.1 DIR/v % 64 in the form of IPv6; write 192.0.2.1
             --outbound eth1 --outbound eth2 DIR/v % 64 eth1 does not go with eth2; give one interface
             --outbound 192.0.2.1 --outbound 192.0.2.2 DIR/v % 64 192.0.2.2 does not go with 192.0.2.1 | each IP version
             --switch --outbound lo DIR/v % 64 nothing leaves this host by the loopback interface; it has:
