@@ -105,7 +105,8 @@ package final class FirewallMonitor {
 
     private func finish(_ found: [HostFirewallInspector.Finding]?) {
         isChecking = false
-        if let found { report(found) }
+        // Guests need no pings of the gateway.
+        if let found { report(found.filter { $0.purpose != .pings }) }
         guard isStale else { return }
         isStale = false
         loop.schedule(after: Self.recheckInterval) { [weak self] in self?.check() }

@@ -16,38 +16,40 @@ package struct HostFirewallInspector: Sendable {
         case nftables
     }
 
+    /// What guests' packets are for.
+    package enum Purpose: Equatable, Sendable {
+        /// Packets to the outside, and what answers them.
+        case outside
+        /// Neighbour discovery, which is IPv6's ARP and passes IPv6 filters.
+        case neighbours
+        /// Pings of the gateway.
+        case pings
+    }
+
     /// Packets that are dropped, and the commands that let them through.
     package struct Finding: Equatable, Sendable, CustomStringConvertible {
         /// The program that made the rules.
         package let owner: Owner
-        /// The packets that are dropped, for messages.
-        package let effect: String
+        /// The packets that are dropped.
+        package let purpose: Purpose
+        /// Whether they are packets of IPv6.
+        package let isIPv6: Bool
         /// Shell commands, to be run as root.
         package let commands: [String]
+
+        /// The packets that are dropped, for messages.
+        package var effect: String {
+            switch purpose {
+            case .outside: "what guests send to the outside\(isIPv6 ? " over IPv6" : "")"
+            case .neighbours: "guests' neighbour discovery, so that they do not find the gateway over IPv6"
+            case .pings: "guests' pings of the gateway\(isIPv6 ? " over IPv6" : "")"
+            }
+        }
 
         package var description: String {
             "the firewall of this host (\(owner.rawValue)) drops \(effect); let it through with:"
                 + commands.map { "\n    sudo \($0)" }.joined()
         }
-    }
-
-    /// A packet whose way through the rules is traced.
-    struct Packet {
-        var hook: String
-        var source: IPAddress
-        var destination: IPAddress
-        var input: String
-        var output: String?
-        var state: String
-        var transport: String
-        var port: String
-    }
-
-    enum Outcome: Equatable {
-        case passes
-        case dropped
-        /// It depends on a condition that is not understood.
-        case unknown
     }
 
     private let tap: String
@@ -116,29 +118,71 @@ package struct HostFirewallInspector: Sendable {
 
     /// Finds the chains of `ruleset` that drop guests' packets.
     package func findings(in ruleset: Ruleset) -> [Finding] {
-        let packets = packets(.ipv4(network.firstLease), .ipv4(HostFirewallInspector.outside), egress)
-        let packets6 =
-            network6.map {
-                self.packets(
-                    .ipv6(IPv6Address($0.base.high, 2)), .ipv6(HostFirewallInspector.outside6), egress6)
-            } ?? []
-        func isDropped(_ packets: [Packet], _ chain: Ruleset.Chain) -> Bool {
-            packets.contains { HostFirewallInspector.outcome(of: $0, in: chain, of: ruleset) == .dropped }
-        }
-        var found: [Finding] = []
-        // Guests' DNS and DHCP requests do not pass the forward hook.
-        for chain in ruleset.chains
-        where chain.hook == "forward" && chain.family != "arp" && chain.family != "bridge"
-            && !NATTable.belongsToInstance(chain.table)
-        {
-            // What lets IPv4 through a chain for both versions lets IPv6 through, too.
-            if chain.family != "ip6", isDropped(packets, chain) {
-                found.append(forwardFinding(owner(of: chain, in: ruleset), chain, isIPv6: false))
-            } else if chain.family != "ip", isDropped(packets6, chain) {
-                found.append(forwardFinding(owner(of: chain, in: ruleset), chain, isIPv6: true))
+        let traffic = self.traffic
+        return ruleset.chains.flatMap { chain -> [Finding] in
+            guard chain.hook != nil, chain.family != "arp", chain.family != "bridge",
+                !NATTable.belongsToInstance(chain.table)
+            else { return [] }
+            var found: [Finding] = []
+            for traffic in traffic where chain.family != (traffic.isIPv6 ? "ip" : "ip6") {
+                let isDropped = traffic.packets.contains {
+                    $0.hook == chain.hook
+                        && HostFirewallInspector.outcome(of: $0, in: chain, of: ruleset) == .dropped
+                }
+                if isDropped, !found.contains(where: { HostFirewallInspector.remedy(of: $0, isEnoughFor: traffic) }) {
+                    found.append(finding(traffic, in: chain, of: ruleset))
+                }
             }
+            return found
         }
-        return found
+    }
+
+    /// Whether the commands of a finding let other packets through the same chain, too.
+    private static func remedy(of finding: Finding, isEnoughFor traffic: Traffic) -> Bool {
+        // What lets IPv4 to the outside through a chain for both versions lets IPv6 through, too.
+        finding.purpose == traffic.purpose && traffic.purpose == .outside
+            || finding.purpose == .neighbours && traffic.isIPv6
+    }
+
+    /// Packets of one purpose, all of which must pass.
+    private struct Traffic {
+        let purpose: Purpose
+        let isIPv6: Bool
+        let packets: [Packet]
+    }
+
+    /// What guests send, and its answers. DHCP, DNS and router solicitations are not in it: this process receives them
+    /// as frames.
+    private var traffic: [Traffic] {
+        var traffic = [
+            Traffic(
+                purpose: .outside, isIPv6: false,
+                packets: packets(.ipv4(network.firstLease), .ipv4(HostFirewallInspector.outside), egress)),
+            Traffic(
+                purpose: .pings, isIPv6: false,
+                packets: [
+                    message(
+                        from: .ipv4(network.firstLease), to: .ipv4(network.gateway), ICMPType.echoRequest)
+                ]),
+        ]
+        guard let network6 else { return traffic }
+        let guest = IPv6Address(network6.base.high, 2), gateway = IPv6Address(network6.base.high, 1)
+        traffic += [
+            Traffic(
+                purpose: .outside, isIPv6: true,
+                packets: packets(.ipv6(guest), .ipv6(HostFirewallInspector.outside6), egress6)),
+            Traffic(
+                purpose: .neighbours, isIPv6: true,
+                packets: [
+                    message(
+                        from: .ipv6(guest), to: .ipv6(gateway.solicitedNode), ICMPv6Type.neighborSolicitation),
+                    message(from: .ipv6(guest), to: .ipv6(gateway), ICMPv6Type.neighborAdvertisement),
+                ]),
+            Traffic(
+                purpose: .pings, isIPv6: true,
+                packets: [message(from: .ipv6(guest), to: .ipv6(gateway), ICMPv6Type.echoRequest)]),
+        ]
+        return traffic
     }
 
     /// A packet of a guest to the outside, and an answer; none without an egress interface.
@@ -154,6 +198,15 @@ package struct HostFirewallInspector: Sendable {
         ]
     }
 
+    /// A message of ICMP or ICMPv6 that a guest sends to this host.
+    private func message(from guest: IPAddress, to gateway: IPAddress, _ type: UInt8) -> Packet {
+        // Conntrack leaves neighbour discovery alone.
+        let isDiscovery = gateway.isIPv6 && ICMPv6Type.isNeighborDiscovery(type)
+        return Packet(
+            hook: "input", source: guest, destination: gateway, input: tap, state: isDiscovery ? "untracked" : "new",
+            transport: gateway.isIPv6 ? "icmpv6" : "icmp", type: type)
+    }
+
     // MARK: Remedies
 
     private func owner(of chain: Ruleset.Chain, in ruleset: Ruleset) -> Owner {
@@ -164,150 +217,57 @@ package struct HostFirewallInspector: Sendable {
         return chain.name == chain.name.uppercased() && chain.table == "filter" ? .iptables : .nftables
     }
 
-    private func forwardFinding(_ owner: Owner, _ chain: Ruleset.Chain, isIPv6: Bool) -> Finding {
+    private func finding(_ traffic: Traffic, in chain: Ruleset.Chain, of ruleset: Ruleset) -> Finding {
+        let owner = owner(of: chain, in: ruleset)
+        let commands =
+            traffic.purpose == .outside
+            ? forwardCommands(owner, chain, isIPv6: traffic.isIPv6)
+            : inputCommands(owner, chain, traffic)
+        return Finding(owner: owner, purpose: traffic.purpose, isIPv6: traffic.isIPv6, commands: commands)
+    }
+
+    private func inputCommands(_ owner: Owner, _ chain: Ruleset.Chain, _ traffic: Traffic) -> [String] {
+        let tap = ShellText.quoted(self.tap), name = ShellText.quoted(chain.name)
+        let place = ShellText.command(chain.family, chain.table, chain.name)
+        let types =
+            traffic.purpose == .neighbours
+            ? "type '{ nd-neighbor-solicit, nd-neighbor-advert, echo-request }'" : "type echo-request"
+        switch owner {
+        case .ufw: return ["ufw allow in on \(tap)"]
+        case .firewalld: return ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
+        case .docker, .iptables:
+            return [
+                traffic.isIPv6
+                    ? "ip6tables -I \(name) -i \(tap) -p ipv6-icmp -j ACCEPT"
+                    : "iptables -I \(name) -i \(tap) -p icmp -j ACCEPT"
+            ]
+        case .nftables:
+            return ["nft insert rule \(place) iifname \(tap) \(traffic.isIPv6 ? "icmpv6" : "icmp") \(types) accept"]
+        }
+    }
+
+    private func forwardCommands(_ owner: Owner, _ chain: Ruleset.Chain, isIPv6: Bool) -> [String] {
         let tap = ShellText.quoted(self.tap), name = ShellText.quoted(chain.name)
         let iptables = isIPv6 ? "ip6tables" : "iptables"
         let place = ShellText.command(chain.family, chain.table, chain.name)
-        let commands: [String] =
-            switch owner {
-            case .docker:
-                [
-                    "\(iptables) -I DOCKER-USER -i \(tap) -j ACCEPT",
-                    "\(iptables) -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-                ]
-            case .ufw: ["ufw route allow in on \(tap)"]
-            case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
-            case .iptables:
-                [
-                    "\(iptables) -I \(name) -i \(tap) -j ACCEPT",
-                    "\(iptables) -I \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-                ]
-            case .nftables:
-                [
-                    "nft insert rule \(place) iifname \(tap) accept",
-                    "nft insert rule \(place) oifname \(tap) ct state established,related accept",
-                ]
-            }
-        return Finding(
-            owner: owner, effect: "what guests send to the outside\(isIPv6 ? " over IPv6" : "")", commands: commands)
-    }
-
-    // MARK: Outcome
-
-    /// Traces `packet` through a base chain.
-    static func outcome(of packet: Packet, in chain: Ruleset.Chain, of ruleset: Ruleset) -> Outcome {
-        var isUncertain = false
-        switch walk(chain, packet, ruleset, depth: 0, isUncertain: &isUncertain) {
-        case .accept: return .passes
-        case .drop: return isUncertain ? .unknown : .dropped
-        default: return chain.policy != .drop ? .passes : isUncertain ? .unknown : .dropped
-        }
-    }
-
-    /// The final verdict, or `return` at the end of the chain. Sets `isUncertain` if a rule that may match could accept
-    /// the packet.
-    private static func walk(
-        _ chain: Ruleset.Chain, _ packet: Packet, _ ruleset: Ruleset, depth: Int, isUncertain: inout Bool
-    ) -> Ruleset.Verdict {
-        // The kernel allows 16 levels (NFT_JUMP_STACK_SIZE).
-        guard depth < 16 else { return .return }
-        for rule in chain.rules {
-            let verdict = rule.stateVerdicts[packet.state] ?? rule.verdict
-            guard let verdict, rule.stateVerdicts.isEmpty || rule.stateVerdicts[packet.state] != nil else { continue }
-            switch holds(rule, packet) {
-            case false:
-                continue
-            case nil:
-                // The rule may match: find out whether it could accept the packet.
-                if case .jump(let name) = verdict {
-                    guard let target = ruleset.chain(name, besides: chain) else { continue }
-                    if walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain) == .accept {
-                        isUncertain = true
-                    }
-                } else if verdict != .drop {
-                    isUncertain = true
-                }
-                continue
-            default:
-                break
-            }
-            switch verdict {
-            case .accept, .drop, .return:
-                return verdict
-            case .jump(let name):
-                guard let target = ruleset.chain(name, besides: chain) else {
-                    // An iptables target that is not a chain, such as MARK or TCPMSS, does not end the traversal.
-                    continue
-                }
-                let result = walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain)
-                if result == .accept || result == .drop { return result }
-            case .goto(let name):
-                guard let target = ruleset.chain(name, besides: chain) else { continue }
-                return walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain)
-            }
-        }
-        return .return
-    }
-
-    /// Whether `packet` meets all conditions of a rule; nil if that is unknown.
-    private static func holds(_ rule: Ruleset.Rule, _ packet: Packet) -> Bool? {
-        var result: Bool? = true
-        for condition in rule.conditions {
-            switch condition {
-            case .inInterface(let names, let isNegated):
-                if matches(packet.input, names) == isNegated { return false }
-            case .outInterface(let names, let isNegated):
-                guard let output = packet.output else { return false }
-                if matches(output, names) == isNegated { return false }
-            case .connectionState(let states, let isNegated):
-                if states.contains(packet.state) == isNegated { return false }
-            case .transport(let names, let isNegated):
-                if names.contains(packet.transport) == isNegated { return false }
-            case .destinationPort(let name, let ports, let isNegated):
-                if name != packet.transport || ports.contains(packet.port) == isNegated {
-                    // Ranges and service names are not parsed.
-                    if name != packet.transport || ports.allSatisfy({ Int($0) != nil }) { return false }
-                    result = nil
-                }
-            case .version(let isIPv6):
-                if packet.source.isIPv6 != isIPv6 { return false }
-            case .address(let isIPv6, let isSource, let patterns, let isNegated):
-                let address = isSource ? packet.source : packet.destination
-                guard address.isIPv6 == isIPv6 else { return false }
-                let containing = patterns.map { contains(address, $0) }
-                if containing.contains(true) == isNegated {
-                    if isNegated || containing.allSatisfy({ $0 != nil }) { return false }
-                    result = nil
-                }
-            case .destinationType(let types, let isNegated):
-                if types.contains(packet.hook == "input" ? "local" : "unicast") == isNegated { return false }
-            case .never:
-                return false
-            case .other:
-                result = nil
-            }
-        }
-        return result
-    }
-
-    private static func matches(_ name: String, _ patterns: [String]) -> Bool {
-        patterns.contains { $0.hasSuffix("*") ? name.hasPrefix($0.dropLast()) : $0 == name }
-    }
-
-    /// Whether an address is `text`, or in the network `ADDRESS/LENGTH`; nil for ranges and names of sets, which are
-    /// not parsed.
-    private static func contains(_ address: IPAddress, _ text: String) -> Bool? {
-        let parts = text.split(separator: "/")
-        guard let first = parts.first, parts.count <= 2 else { return nil }
-        let bits = address.isIPv6 ? 128 : 32
-        guard let length = parts.count == 2 ? Int(parts[1]) : bits, (0...bits).contains(length) else { return nil }
-        switch address {
-        case .ipv4(let address):
-            guard let base = IPv4Address(first) else { return nil }
-            return IPv4Network(containing: base, prefixLength: length).contains(address)
-        case .ipv6(let address):
-            guard let base = IPv6Address(first) else { return nil }
-            return IPv6Network(containing: base, prefixLength: length).contains(address)
+        return switch owner {
+        case .docker:
+            [
+                "\(iptables) -I DOCKER-USER -i \(tap) -j ACCEPT",
+                "\(iptables) -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            ]
+        case .ufw: ["ufw route allow in on \(tap)"]
+        case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
+        case .iptables:
+            [
+                "\(iptables) -I \(name) -i \(tap) -j ACCEPT",
+                "\(iptables) -I \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            ]
+        case .nftables:
+            [
+                "nft insert rule \(place) iifname \(tap) accept",
+                "nft insert rule \(place) oifname \(tap) ct state established,related accept",
+            ]
         }
     }
 }

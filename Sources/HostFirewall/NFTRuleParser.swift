@@ -112,11 +112,11 @@ struct NFTRuleParser {
             if versions.count == 1 { rule.conditions.append(.version(isIPv6: (versions[0] == "ipv6") != isNegated)) }
         case ("meta", "l4proto"):
             let (names, isNegated) = values(after: 2)
-            rule.conditions.append(.transport(names, isNegated: isNegated))
+            rule.conditions.append(.transport(names.map(Ruleset.transport), isNegated: isNegated))
         case ("ip", "protocol"), ("ip6", "nexthdr"):
             rule.conditions.append(.version(isIPv6: word(0) == "ip6"))
             let (names, isNegated) = values(after: 2)
-            rule.conditions.append(.transport(names, isNegated: isNegated))
+            rule.conditions.append(.transport(names.map(Ruleset.transport), isNegated: isNegated))
         case (let name, let field) where (name == "ip" || name == "ip6") && (field == "saddr" || field == "daddr"):
             let (addresses, isNegated) = values(after: 2)
             rule.conditions.append(
@@ -126,15 +126,14 @@ struct NFTRuleParser {
             rule.conditions.append(
                 field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
             rule.conditions.append(.transport([name], isNegated: false))
-        case ("icmp", _):
-            rule.conditions.append(.transport(["icmp"], isNegated: false))
-            _ = values(after: 2)
+        case (let name, let field) where name == "icmp" || name == "icmpv6":
+            let (types, isNegated) = values(after: 2)
+            rule.conditions.append(
+                field == "type" ? .messageType(isIPv6: name == "icmpv6", types, isNegated: isNegated) : .other)
+            rule.conditions.append(.transport([name], isNegated: false))
         case ("ip6", _):
             // Any other field of the header.
             rule.conditions += [.version(isIPv6: true), .other]
-            _ = values(after: 2)
-        case ("icmpv6", _):
-            rule.conditions.append(.transport(["icmpv6"], isNegated: false))
             _ = values(after: 2)
         default:
             return false

@@ -20,6 +20,8 @@ package struct Ruleset: Equatable, Sendable {
         /// A protocol that the packet would have to have.
         case transport([String], isNegated: Bool)
         case destinationPort(protocolName: String, [String], isNegated: Bool)
+        /// Message types of ICMP or ICMPv6: names, numbers or ranges.
+        case messageType(isIPv6: Bool, [String], isNegated: Bool)
         /// The version of IP that the packet would have to have.
         case version(isIPv6: Bool)
         /// Addresses or networks that the packet's source or destination would have to be in. A packet of the other
@@ -127,6 +129,17 @@ package struct Ruleset: Equatable, Sendable {
         return words
     }
 
+    /// One name for a protocol that listings write as a name or a number.
+    static func transport(_ name: String) -> String {
+        switch name {
+        case "1": "icmp"
+        case "6": "tcp"
+        case "17": "udp"
+        case "58", "ipv6-icmp": "icmpv6"
+        default: name
+        }
+    }
+
     // MARK: iptables-legacy
 
     /// Reads what `iptables-legacy-save -t filter` or `ip6tables-legacy-save -t filter` prints.
@@ -175,7 +188,9 @@ package struct Ruleset: Equatable, Sendable {
                     .address(isIPv6: isIPv6, isSource: words[index] == "-s", [value], isNegated: isNegated))
             case "-p":
                 transport = value
-                rule.conditions.append(.transport([value], isNegated: isNegated))
+                rule.conditions.append(.transport([Ruleset.transport(value)], isNegated: isNegated))
+            case "--icmp-type", "--icmpv6-type":
+                rule.conditions.append(.messageType(isIPv6: isIPv6, [value], isNegated: isNegated))
             case "--dport":
                 rule.conditions.append(.destinationPort(protocolName: transport, [value], isNegated: isNegated))
             case "--ctstate", "--state":
@@ -188,7 +203,7 @@ package struct Ruleset: Equatable, Sendable {
                     index += 1
                 }
                 rule.conditions.append(.connectionState(states, isNegated: isNegated))
-            case "-m" where ["conntrack", "state", "tcp", "udp", "comment"].contains(value): break
+            case "-m" where ["conntrack", "state", "tcp", "udp", "icmp", "icmp6", "comment"].contains(value): break
             case "--comment": break
             case "-j", "-g":
                 let target = ["ACCEPT": Verdict.accept, "DROP": .drop, "REJECT": .drop, "RETURN": .return, "LOG": nil][

@@ -100,7 +100,7 @@ private let forward = "what guests send to the outside"
             	}
             }
             """
-        #expect(findings(listing) == ["nftables: \(forward)"])
+        #expect(findings(listing) == ["nftables: guests' pings of the gateway", "nftables: \(forward)"])
         let commands = watcher.findings(in: Ruleset(nft: listing)).flatMap(\.commands)
         #expect(commands.contains("nft insert rule inet filter forward iifname vmnet0 accept"))
     }
@@ -111,6 +111,7 @@ private let forward = "what guests send to the outside"
             	chain input {
             		type filter hook input priority filter; policy drop;
             		iifname "vmnet0" meta l4proto { tcp, udp } th dport 53 accept
+            		ip protocol icmp accept
             	}
             	chain forward {
             		type filter hook forward priority filter; policy drop;

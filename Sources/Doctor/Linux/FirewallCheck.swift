@@ -33,15 +33,18 @@ struct FirewallCheck: HostCheck {
             return FirewallCheck(state: .denied, socket: scene.network?.socket)
         }
         let egress = scene.path?.interface ?? scene.defaultInterface
+        let network6 = scene.network6
         // Sockets of this host are not forwarded.
-        let network6 = scene.hasNAT6 ? nil : scene.network6
-        let egress6 = network6 == nil ? nil : HostFirewallInspector.egressInterface6(except: scene.tap)
-        guard egress != nil || egress6 != nil else {
-            return FirewallCheck(state: .notNeeded("there is no route to the outside"))
-        }
+        let isForwarded6 = network6 != nil && !scene.hasNAT6
+        let egress6 = isForwarded6 ? HostFirewallInspector.egressInterface6(except: scene.tap) : nil
         let inspector = HostFirewallInspector(
             tap: scene.tap, network: scene.guests, egress: egress, network6: network6, egress6: egress6)
-        return FirewallCheck(state: inspector.findings().map { .read($0) } ?? .unreadable)
+        guard let findings = inspector.findings() else { return FirewallCheck(state: .unreadable) }
+        // Packets to the gateway need no route.
+        if findings.isEmpty, egress == nil, egress6 == nil {
+            return FirewallCheck(state: .notNeeded("there is no route to the outside"))
+        }
+        return FirewallCheck(state: .read(findings))
     }
 
     private static func cause(_ owner: HostFirewallInspector.Owner) -> Cause {
@@ -72,10 +75,12 @@ struct FirewallCheck: HostCheck {
         case .read(let findings) where findings.isEmpty: Self.ok("no rule of another program drops guests' packets")
         case .read(let findings):
             findings.map { finding in
-                Self.failed(
-                    Self.cause(finding.owner),
-                    "the firewall of this host (\(finding.owner.rawValue)) drops \(finding.effect)",
-                    finding.commands.map { "sudo " + $0 }.joined(separator: " && "))
+                let detail = "the firewall of this host (\(finding.owner.rawValue)) drops \(finding.effect)"
+                let command = finding.commands.map { "sudo " + $0 }.joined(separator: " && ")
+                // Guests need no pings.
+                return finding.purpose == .pings
+                    ? Self.warning(Self.cause(finding.owner), detail, command)
+                    : Self.failed(Self.cause(finding.owner), detail, command)
             }
         }
     }

@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 /// Rules of other programs that drop what guests send over IPv6.
 private struct ForeignRules: CustomTestStringConvertible, Sendable {
@@ -67,6 +68,37 @@ extension IntegrationTests.DoctorCommands {
                 #expect(command.contains("sudo ip6tables -I "), "\(command)")
             }
         }
+        #expect(try fixture.daemon.stop() == .exited(0))
+    }
+
+    /// Without neighbour discovery, the gateway has no hardware address, even if a user-mode NAT leads to the outside.
+    @Test(arguments: IPv6Way.possible.filter { $0 != .user }, ["ip6", "inet"])
+    private func droppedNeighbourDiscoveryIsFound(way: IPv6Way, family: String) throws {
+        let folder = try TemporaryFolder(), socket = folder.file("control")
+        let fixture = try way.fixture(["--control", socket])
+        let host = fixture.network.host
+        let guest = try fixture.guest()
+        let gateway = "\(IPv6Address(try guest.address6().high, 1))"
+        try guest.waitForRouter()
+        #expect(try guest.namespace.pings(gateway))
+        #expect(try !doctor(fixture, socket).contains("(firewall_"))
+        try host.run(
+            "nft",
+            "table \(family) mine { chain arriving { type filter hook input priority 0; policy drop; "
+                + "ct state established,related accept; iifname != \"vmnet0\" accept; }; }")
+        try guest.namespace.ip("-6", "neigh", "flush", "dev", PlugGuest.interface)
+        #expect(try !guest.namespace.pings(gateway, seconds: 1))
+        let found = try doctor(fixture, socket)
+        let lines = found.split(separator: "\n")
+        let index = try #require(
+            lines.firstIndex { $0.hasSuffix("do not find the gateway over IPv6 (firewall_nftables)") }, "\(found)")
+        #expect(lines[index].hasPrefix("failed  "))
+        let command = try #require(lines[index + 1].split(separator: ":", maxSplits: 1).last)
+        try host.run("sh", "-ec", "sudo() { \"$@\"; }\n\(command)")
+        #expect(try guest.namespace.pings(gateway))
+        let after = try doctor(fixture, socket)
+        #expect(!after.contains("over IPv6 (firewall_"))
+        #expect(after.contains("pings of the gateway (firewall_nftables)") == (family == "inet"), "\(after)")
         #expect(try fixture.daemon.stop() == .exited(0))
     }
 }
