@@ -18,6 +18,7 @@ package enum Cause: String, CaseIterable, Sendable {
     case firewallIPTables = "firewall_iptables"
     case firewallNFTables = "firewall_nftables"
     case firewallUnreadable = "firewall_unreadable"
+    case firewallUnclear = "firewall_unclear"
     // Forwarding and routes.
     case forwardingOff = "forwarding_off"
     case forwardingLocked = "forwarding_locked"

@@ -17,9 +17,20 @@ extension HostFirewallInspector {
         var type: UInt8?
 
         /// What the destination is to this host, as rules name it.
-        var destinationType: String {
-            if case .ipv6(let address) = destination, address.isMulticast { return "multicast" }
-            return hook == "input" ? "local" : "unicast"
+        var destinationType: String { isMulticast ? "multicast" : isToHost ? "local" : "unicast" }
+
+        /// Whether this host is the destination.
+        var isToHost = false
+
+        var isMulticast: Bool {
+            if case .ipv6(let address) = destination { address.isMulticast } else { false }
+        }
+
+        /// The hop limits, or TTL, that packets of this kind have: those of common systems, less one if the kernel has
+        /// forwarded them.
+        var hopLimits: [UInt64] {
+            if let type, transport == "icmpv6", ICMPv6Type.isNeighborDiscovery(type) { return [255] }
+            return hook == "prerouting" || hook == "input" ? [64, 128, 255] : [63, 127, 254]
         }
     }
 
@@ -30,41 +41,67 @@ extension HostFirewallInspector {
         case unknown
     }
 
-    /// Traces `packet` through a base chain.
-    static func outcome(of packet: Packet, in chain: Ruleset.Chain, of ruleset: Ruleset) -> Outcome {
-        var isUncertain = false
-        switch walk(chain, packet, ruleset, depth: 0, isUncertain: &isUncertain) {
+    /// What the rules that are not understood could do to a packet.
+    struct Doubts {
+        /// One of them could accept it.
+        var mayPass = false
+        /// Those that could drop it.
+        var dropping: Set<RulePlace> = []
+        /// The first of them.
+        var first: RulePlace?
+    }
+
+    /// How a rule applies to a packet.
+    private enum Match {
+        case no, yes
+        /// To some packets of guests only, such as those above a rate.
+        case sometimes
+        /// A condition is not understood.
+        case unknown
+    }
+
+    /// Traces `packet` through a base chain, and adds to the doubts of packets before.
+    static func outcome(
+        of packet: Packet, in chain: Ruleset.Chain, of ruleset: Ruleset, sets: NamedSets?, doubts: inout Doubts
+    ) -> Outcome {
+        doubts.mayPass = false
+        switch walk(chain, packet, ruleset, sets, depth: 0, doubts: &doubts) {
         case .accept: return .passes
-        case .drop: return isUncertain ? .unknown : .dropped
-        default: return chain.policy != .drop ? .passes : isUncertain ? .unknown : .dropped
+        case .drop: return doubts.mayPass ? .unknown : .dropped
+        default: return chain.policy != .drop ? .passes : doubts.mayPass ? .unknown : .dropped
         }
     }
 
-    /// The final verdict, or `return` at the end of the chain. Sets `isUncertain` if a rule that may match could accept
-    /// the packet.
+    /// The final verdict, or `return` at the end of the chain.
     private static func walk(
-        _ chain: Ruleset.Chain, _ packet: Packet, _ ruleset: Ruleset, depth: Int, isUncertain: inout Bool
+        _ chain: Ruleset.Chain, _ packet: Packet, _ ruleset: Ruleset, _ sets: NamedSets?, depth: Int,
+        doubts: inout Doubts
     ) -> Ruleset.Verdict {
         // The kernel allows 16 levels (NFT_JUMP_STACK_SIZE).
         guard depth < 16 else { return .return }
-        for rule in chain.rules {
+        for (index, rule) in chain.rules.enumerated() {
             let verdict = rule.stateVerdicts[packet.state] ?? rule.verdict
             guard let verdict, rule.stateVerdicts.isEmpty || rule.stateVerdicts[packet.state] != nil else { continue }
-            switch holds(rule, packet) {
-            case false:
+            let match = match(rule, packet, ruleset.setsMarks) { sets?.contains($0, $1, of: chain) }
+            switch match {
+            case .no:
                 continue
-            case nil:
-                // The rule may match: find out whether it could accept the packet.
-                if case .jump(let name) = verdict {
-                    guard let target = ruleset.chain(name, besides: chain) else { continue }
-                    if walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain) == .accept {
-                        isUncertain = true
+            case .sometimes, .unknown:
+                // The rule may match: find out what it could do to the packet.
+                var result: Ruleset.Verdict? = verdict
+                if let name = verdict.target {
+                    result = ruleset.chain(name, besides: chain).map {
+                        walk($0, packet, ruleset, sets, depth: depth + 1, doubts: &doubts)
                     }
-                } else if verdict != .drop {
-                    isUncertain = true
+                }
+                if result == .accept || verdict.endsChain { doubts.mayPass = true }
+                if result == .drop, match == .unknown {
+                    let place = RulePlace(chain, index)
+                    doubts.dropping.insert(place)
+                    doubts.first = doubts.first ?? place
                 }
                 continue
-            default:
+            case .yes:
                 break
             }
             switch verdict {
@@ -75,59 +112,89 @@ extension HostFirewallInspector {
                     // An iptables target that is not a chain, such as MARK or TCPMSS, does not end the traversal.
                     continue
                 }
-                let result = walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain)
+                let result = walk(target, packet, ruleset, sets, depth: depth + 1, doubts: &doubts)
                 if result == .accept || result == .drop { return result }
             case .goto(let name):
                 guard let target = ruleset.chain(name, besides: chain) else { continue }
-                return walk(target, packet, ruleset, depth: depth + 1, isUncertain: &isUncertain)
+                return walk(target, packet, ruleset, sets, depth: depth + 1, doubts: &doubts)
             }
         }
         return .return
     }
 
-    /// Whether `packet` meets all conditions of a rule; nil if that is unknown.
-    private static func holds(_ rule: Ruleset.Rule, _ packet: Packet) -> Bool? {
-        var result: Bool? = true
+    /// Whether `packet` meets all conditions of a rule.
+    /// - Parameter isInSet: whether a named set contains an address; nil if that is unknown.
+    private static func match(
+        _ rule: Ruleset.Rule, _ packet: Packet, _ setsMarks: Bool, isInSet: (IPAddress, Substring) -> Bool?
+    ) -> Match {
+        var result = Match.yes
         for condition in rule.conditions {
             switch condition {
             case .inInterface(let names, let isNegated):
-                if matches(packet.input, names) == isNegated { return false }
+                if matches(packet.input, names) == isNegated { return .no }
             case .outInterface(let names, let isNegated):
-                guard let output = packet.output else { return false }
-                if matches(output, names) == isNegated { return false }
+                guard let output = packet.output else { return .no }
+                if matches(output, names) == isNegated { return .no }
             case .connectionState(let states, let isNegated):
-                if states.contains(packet.state) == isNegated { return false }
+                if states.contains(packet.state) == isNegated { return .no }
             case .transport(let names, let isNegated):
-                if names.contains(packet.transport) == isNegated { return false }
+                if names.contains(packet.transport) == isNegated { return .no }
             case .destinationPort(let name, let ports, let isNegated):
                 if name != packet.transport || ports.contains(packet.port) == isNegated {
                     // Ranges and service names are not parsed.
-                    if name != packet.transport || ports.allSatisfy({ Int($0) != nil }) { return false }
-                    result = nil
+                    if name != packet.transport || ports.allSatisfy({ Int($0) != nil }) { return .no }
+                    result = .unknown
                 }
             case .messageType(let isIPv6, let types, let isNegated):
-                guard packet.transport == (isIPv6 ? "icmpv6" : "icmp"), let type = packet.type else { return false }
+                guard packet.transport == (isIPv6 ? "icmpv6" : "icmp"), let type = packet.type else { return .no }
                 let matching = types.map { matches(type, $0, isIPv6: isIPv6) }
                 if matching.contains(true) == isNegated {
-                    if isNegated || matching.allSatisfy({ $0 != nil }) { return false }
-                    result = nil
+                    if isNegated || matching.allSatisfy({ $0 != nil }) { return .no }
+                    result = .unknown
                 }
             case .version(let isIPv6):
-                if packet.source.isIPv6 != isIPv6 { return false }
+                if packet.source.isIPv6 != isIPv6 { return .no }
             case .address(let isIPv6, let isSource, let patterns, let isNegated):
                 let address = isSource ? packet.source : packet.destination
-                guard address.isIPv6 == isIPv6 else { return false }
-                let containing = patterns.map { contains(address, $0) }
-                if containing.contains(true) == isNegated {
-                    if isNegated || containing.allSatisfy({ $0 != nil }) { return false }
-                    result = nil
+                guard address.isIPv6 == isIPv6 else { return .no }
+                let containing = patterns.map {
+                    $0.hasPrefix("@") ? isInSet(address, $0.dropFirst()) : contains(address, $0)
+                }
+                if containing.contains(true) {
+                    if isNegated { return .no }
+                } else if containing.contains(nil) {
+                    result = .unknown
+                } else if !isNegated {
+                    return .no
                 }
             case .destinationType(let types, let isNegated):
-                if types.contains(packet.destinationType) == isNegated { return false }
+                if types.contains(packet.destinationType) == isNegated { return .no }
+            case .packetType(let types, let isNegated):
+                if types.contains(packet.isMulticast ? "multicast" : "host") == isNegated { return .no }
+            case .hopLimit(let isIPv6, let comparison):
+                guard packet.source.isIPv6 == isIPv6 else { return .no }
+                let results = packet.hopLimits.map { comparison.holds($0) }
+                if results.allSatisfy({ $0 == false }) { return .no }
+                if results.contains(nil) {
+                    result = .unknown
+                } else if results.contains(false), result == .yes {
+                    result = .sometimes
+                }
+            case .mark(let comparison):
+                // A packet has no mark until a rule sets one, and rules set marks of some packets only.
+                switch comparison.holds(0) {
+                case false?:
+                    guard setsMarks else { return .no }
+                    if result == .yes { result = .sometimes }
+                case true?: if setsMarks { result = .unknown }
+                case nil: result = .unknown
+                }
             case .never:
-                return false
+                return .no
+            case .sometimes:
+                if result == .yes { result = .sometimes }
             case .other:
-                result = nil
+                result = .unknown
             }
         }
         return result
@@ -155,8 +222,8 @@ extension HostFirewallInspector {
         return first <= type && type <= last
     }
 
-    /// Whether an address is `text`, or in the network `ADDRESS/LENGTH`; nil for ranges and names of sets, which are
-    /// not parsed.
+    /// Whether an address is `text`, or in the network `ADDRESS/LENGTH`; nil for ranges, which are not
+    /// parsed.
     private static func contains(_ address: IPAddress, _ text: String) -> Bool? {
         let parts = text.split(separator: "/")
         guard let first = parts.first, parts.count <= 2 else { return nil }

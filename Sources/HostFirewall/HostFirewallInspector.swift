@@ -52,15 +52,53 @@ package struct HostFirewallInspector: Sendable {
         }
     }
 
-    private let tap: String
-    private let egress: String?
-    private let network: GuestNetwork
-    private let egress6: String?
-    private let network6: IPv6Network?
+    /// Where a rule is.
+    package struct RulePlace: Hashable, Sendable {
+        /// The address family of its table, such as `inet`.
+        package let family: String
+        /// The name of its table.
+        package let table: String
+        /// The name of its chain.
+        package let chain: String
+        /// Its position in the chain, from 0.
+        package let index: Int
+
+        init(_ chain: Ruleset.Chain, _ index: Int) {
+            (family, table, self.chain, self.index) = (chain.family, chain.table, chain.name, index)
+        }
+    }
+
+    /// What the rules do to guests' packets, as far as they are understood.
+    package struct Assessment: Equatable, Sendable {
+        /// Rules that drop packets.
+        package var findings: [Finding] = []
+        /// How many rules may drop packets, because a condition of theirs is not understood.
+        package var doubtful = 0
+        /// The first of these.
+        package var firstDoubtful: RulePlace?
+
+        /// What a firewall without rules does.
+        package init(findings: [Finding] = [], doubtful: Int = 0, firstDoubtful: RulePlace? = nil) {
+            (self.findings, self.doubtful, self.firstDoubtful) = (findings, doubtful, firstDoubtful)
+        }
+
+        /// Adds what other rules do.
+        mutating func add(_ other: Assessment) {
+            findings += other.findings.filter { !findings.contains($0) }
+            doubtful += other.doubtful
+            firstDoubtful = firstDoubtful ?? other.firstDoubtful
+        }
+    }
+
+    let tap: String
+    let egress: String?
+    let network: GuestNetwork
+    let egress6: String?
+    let network6: IPv6Network?
     /// An address of the documentation network (RFC 5737), as an example of the outside.
     package static let outside = IPv4Address(0xc633_6401)
     /// The same of IPv6 (RFC 3849).
-    private static let outside6 = IPv6Address(0x2001_0db8 << 32, 1)
+    static let outside6 = IPv6Address(0x2001_0db8 << 32, 1)
 
     /// - Parameters:
     ///   - egress: the interface through which guests' packets leave the host over IPv4; nil for none.
@@ -85,23 +123,26 @@ package struct HostFirewallInspector: Sendable {
 
     /// Reads the host's rules and finds those that drop guests' packets. This may take seconds.
     /// - Returns: nil if the rules could not be read.
-    package func findings() -> [Finding]? {
-        var found: [Finding] = []
+    package func findings() -> [Finding]? { assessment()?.findings }
+
+    /// The same, with what is not understood.
+    package func assessment() -> Assessment? {
+        var found = Assessment()
         if let nft = Programs.find("nft") {
             guard let listing = try? ChildProcess.run([nft, "--terse", "list", "ruleset"]), listing.succeeded else {
                 return nil
             }
-            found = findings(in: Ruleset(nft: listing.output))
+            found = assessment(of: Ruleset(nft: listing.output), sets: NamedSets(nft: nft))
         }
         if HostFirewallInspector.hasLegacyRules, let save = Programs.find("iptables-legacy-save"),
             let listing = try? ChildProcess.run([save, "-t", "filter"]), listing.succeeded
         {
-            found += findings(in: Ruleset(iptables: listing.output)).filter { !found.contains($0) }
+            found.add(assessment(of: Ruleset(iptables: listing.output)))
         }
         if network6 != nil, HostFirewallInspector.hasLegacyRules6, let save = Programs.find("ip6tables-legacy-save"),
             let listing = try? ChildProcess.run([save, "-t", "filter"]), listing.succeeded
         {
-            found += findings(in: Ruleset(iptables: listing.output, isIPv6: true)).filter { !found.contains($0) }
+            found.add(assessment(of: Ruleset(iptables: listing.output, isIPv6: true)))
         }
         return found
     }
@@ -117,17 +158,26 @@ package struct HostFirewallInspector: Sendable {
     }
 
     /// Finds the chains of `ruleset` that drop guests' packets.
-    package func findings(in ruleset: Ruleset) -> [Finding] {
+    package func findings(in ruleset: Ruleset) -> [Finding] { assessment(of: ruleset).findings }
+
+    /// The same, with what is not understood.
+    package func assessment(of ruleset: Ruleset) -> Assessment { assessment(of: ruleset, sets: nil) }
+
+    /// The same, with named sets.
+    func assessment(of ruleset: Ruleset, sets: NamedSets?) -> Assessment {
         let traffic = self.traffic
-        return ruleset.chains.flatMap { chain -> [Finding] in
-            guard chain.hook != nil, chain.family != "arp", chain.family != "bridge",
+        var doubts = Doubts()
+        let findings = ruleset.chains.flatMap { chain -> [Finding] in
+            guard chain.hook != nil, chain.isFilter, chain.family != "arp", chain.family != "bridge",
                 !NATTable.belongsToInstance(chain.table)
             else { return [] }
             var found: [Finding] = []
             for traffic in traffic where chain.family != (traffic.isIPv6 ? "ip" : "ip6") {
                 let isDropped = traffic.packets.contains {
                     $0.hook == chain.hook
-                        && HostFirewallInspector.outcome(of: $0, in: chain, of: ruleset) == .dropped
+                        && HostFirewallInspector.outcome(
+                            of: $0, in: chain, of: ruleset, sets: sets, doubts: &doubts)
+                            == .dropped
                 }
                 if isDropped, !found.contains(where: { HostFirewallInspector.remedy(of: $0, isEnoughFor: traffic) }) {
                     found.append(finding(traffic, in: chain, of: ruleset))
@@ -135,139 +185,12 @@ package struct HostFirewallInspector: Sendable {
             }
             return found
         }
+        return Assessment(findings: findings, doubtful: doubts.dropping.count, firstDoubtful: doubts.first)
     }
 
     /// Whether the commands of a finding let other packets through the same chain, too.
     private static func remedy(of finding: Finding, isEnoughFor traffic: Traffic) -> Bool {
-        // What lets IPv4 to the outside through a chain for both versions lets IPv6 through, too.
-        finding.purpose == traffic.purpose && traffic.purpose == .outside
-            || finding.purpose == .neighbours && traffic.isIPv6
-    }
-
-    /// Packets of one purpose, all of which must pass.
-    private struct Traffic {
-        let purpose: Purpose
-        let isIPv6: Bool
-        let packets: [Packet]
-    }
-
-    /// What guests send, and its answers. DHCP, DNS and router solicitations are not in it: this process receives them
-    /// as frames.
-    private var traffic: [Traffic] {
-        var traffic = [
-            Traffic(
-                purpose: .outside, isIPv6: false,
-                packets: packets(.ipv4(network.firstLease), .ipv4(HostFirewallInspector.outside), egress)),
-            Traffic(
-                purpose: .pings, isIPv6: false,
-                packets: [
-                    message(
-                        from: .ipv4(network.firstLease), to: .ipv4(network.gateway), ICMPType.echoRequest)
-                ]),
-        ]
-        guard let network6 else { return traffic }
-        let guest = IPv6Address(network6.base.high, 2), gateway = IPv6Address(network6.base.high, 1)
-        traffic += [
-            Traffic(
-                purpose: .outside, isIPv6: true,
-                packets: packets(.ipv6(guest), .ipv6(HostFirewallInspector.outside6), egress6)),
-            Traffic(
-                purpose: .neighbours, isIPv6: true,
-                packets: [
-                    message(
-                        from: .ipv6(guest), to: .ipv6(gateway.solicitedNode), ICMPv6Type.neighborSolicitation),
-                    message(from: .ipv6(guest), to: .ipv6(gateway), ICMPv6Type.neighborAdvertisement),
-                ]),
-            Traffic(
-                purpose: .pings, isIPv6: true,
-                packets: [message(from: .ipv6(guest), to: .ipv6(gateway), ICMPv6Type.echoRequest)]),
-        ]
-        return traffic
-    }
-
-    /// A packet of a guest to the outside, and an answer; none without an egress interface.
-    private func packets(_ guest: IPAddress, _ outside: IPAddress, _ egress: String?) -> [Packet] {
-        guard let egress else { return [] }
-        return [
-            Packet(
-                hook: "forward", source: guest, destination: outside, input: tap, output: egress, state: "new",
-                transport: "tcp", port: "443"),
-            Packet(
-                hook: "forward", source: outside, destination: guest, input: egress, output: tap, state: "established",
-                transport: "tcp", port: "50000"),
-        ]
-    }
-
-    /// A message of ICMP or ICMPv6 that a guest sends to this host.
-    private func message(from guest: IPAddress, to gateway: IPAddress, _ type: UInt8) -> Packet {
-        // Conntrack leaves neighbour discovery alone.
-        let isDiscovery = gateway.isIPv6 && ICMPv6Type.isNeighborDiscovery(type)
-        return Packet(
-            hook: "input", source: guest, destination: gateway, input: tap, state: isDiscovery ? "untracked" : "new",
-            transport: gateway.isIPv6 ? "icmpv6" : "icmp", type: type)
-    }
-
-    // MARK: Remedies
-
-    private func owner(of chain: Ruleset.Chain, in ruleset: Ruleset) -> Owner {
-        let neighbours = ruleset.chains.filter { $0.table == chain.table && $0.family == chain.family }.map(\.name)
-        if chain.table == "firewalld" { return .firewalld }
-        if chain.hook == "forward", neighbours.contains("DOCKER-USER") { return .docker }
-        if neighbours.contains(where: { $0.hasPrefix("ufw-") || $0.hasPrefix("ufw6-") }) { return .ufw }
-        return chain.name == chain.name.uppercased() && chain.table == "filter" ? .iptables : .nftables
-    }
-
-    private func finding(_ traffic: Traffic, in chain: Ruleset.Chain, of ruleset: Ruleset) -> Finding {
-        let owner = owner(of: chain, in: ruleset)
-        let commands =
-            traffic.purpose == .outside
-            ? forwardCommands(owner, chain, isIPv6: traffic.isIPv6)
-            : inputCommands(owner, chain, traffic)
-        return Finding(owner: owner, purpose: traffic.purpose, isIPv6: traffic.isIPv6, commands: commands)
-    }
-
-    private func inputCommands(_ owner: Owner, _ chain: Ruleset.Chain, _ traffic: Traffic) -> [String] {
-        let tap = ShellText.quoted(self.tap), name = ShellText.quoted(chain.name)
-        let place = ShellText.command(chain.family, chain.table, chain.name)
-        let types =
-            traffic.purpose == .neighbours
-            ? "type '{ nd-neighbor-solicit, nd-neighbor-advert, echo-request }'" : "type echo-request"
-        switch owner {
-        case .ufw: return ["ufw allow in on \(tap)"]
-        case .firewalld: return ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
-        case .docker, .iptables:
-            return [
-                traffic.isIPv6
-                    ? "ip6tables -I \(name) -i \(tap) -p ipv6-icmp -j ACCEPT"
-                    : "iptables -I \(name) -i \(tap) -p icmp -j ACCEPT"
-            ]
-        case .nftables:
-            return ["nft insert rule \(place) iifname \(tap) \(traffic.isIPv6 ? "icmpv6" : "icmp") \(types) accept"]
-        }
-    }
-
-    private func forwardCommands(_ owner: Owner, _ chain: Ruleset.Chain, isIPv6: Bool) -> [String] {
-        let tap = ShellText.quoted(self.tap), name = ShellText.quoted(chain.name)
-        let iptables = isIPv6 ? "ip6tables" : "iptables"
-        let place = ShellText.command(chain.family, chain.table, chain.name)
-        return switch owner {
-        case .docker:
-            [
-                "\(iptables) -I DOCKER-USER -i \(tap) -j ACCEPT",
-                "\(iptables) -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-            ]
-        case .ufw: ["ufw route allow in on \(tap)"]
-        case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
-        case .iptables:
-            [
-                "\(iptables) -I \(name) -i \(tap) -j ACCEPT",
-                "\(iptables) -I \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-            ]
-        case .nftables:
-            [
-                "nft insert rule \(place) iifname \(tap) accept",
-                "nft insert rule \(place) oifname \(tap) ct state established,related accept",
-            ]
-        }
+        // What lets IPv4 to the outside through a chain for both versions lets IPv6 through, and all that guests send.
+        finding.purpose == .outside || finding.purpose == .neighbours && traffic.isIPv6
     }
 }

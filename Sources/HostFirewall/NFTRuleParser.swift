@@ -4,6 +4,12 @@
 struct NFTRuleParser {
     private static let verdicts = ["accept", "drop", "reject", "return", "jump", "goto"]
 
+    /// Words that begin a statement or a condition.
+    private static let starts = [
+        "counter", "log", "comment", "ct", "iifname", "oifname", "iif", "oif", "fib", "meta", "ip", "ip6", "tcp", "udp",
+        "icmp", "icmpv6", "limit",
+    ]
+
     private let words: [String]
     private var index = 0
     private var rule = Ruleset.Rule()
@@ -17,6 +23,14 @@ struct NFTRuleParser {
             if !parseStatement() && !parseConntrack() && !parseMatch() { skipUnknown() }
         }
         return rule
+    }
+
+    /// Whether a rule sets the mark of a packet or a connection.
+    static func setsMark(_ words: [String]) -> Bool {
+        words.indices.dropFirst().contains { index in
+            words[index] == "set" && words[index - 1] == "mark"
+                || words[index - 1] == "target" && ["MARK", "CONNMARK"].contains(words[index])
+        }
     }
 
     /// The word at an offset from the current one; empty after the end.
@@ -47,6 +61,15 @@ struct NFTRuleParser {
         }
         index += 1
         return (found, isNegated)
+    }
+
+    /// A comparison with the values after `count` words; moves after them.
+    private mutating func comparison(after count: Int) -> Ruleset.Comparison {
+        index += count
+        let comparators = ["==", "!=", "<", "<=", ">", ">="]
+        let comparator = comparators.contains(word(0)) ? word(0) : "=="
+        if comparators.contains(word(0)) { index += 1 }
+        return Ruleset.Comparison(comparator: comparator, values: values().values)
     }
 
     /// Parses a verdict, or a statement that decides nothing. Returns false if there is none.
@@ -89,6 +112,12 @@ struct NFTRuleParser {
         case "status":
             // No guest's packet has been through a destination NAT.
             if !values(after: 2).isNegated { rule.conditions.append(.never) }
+        case "mark" where word(2) == "set":
+            skip(nil)
+        case "mark":
+            parseMark()
+        case "count", "bytes", "packets", "avgpkt":
+            skip(.sometimes)
         default:
             return false
         }
@@ -110,7 +139,26 @@ struct NFTRuleParser {
         case ("meta", "nfproto"):
             let (versions, isNegated) = values(after: 2)
             if versions.count == 1 { rule.conditions.append(.version(isIPv6: (versions[0] == "ipv6") != isNegated)) }
-        case ("meta", "l4proto"):
+        case ("fib", "saddr") where words.contains("missing"):
+            // The host has a route to every guest.
+            skip(.never)
+        case ("limit", _), ("quota", _), ("numgen", _), ("exthdr", _), ("frag", _), ("rt", _), ("hbh", _), ("dst", _),
+            ("meta", "length"), ("meta", "time"), ("meta", "hour"), ("meta", "day"), ("meta", "random"), ("add", _),
+            ("update", _), ("ip", "frag-off"), ("ip", "length"), ("ip", "id"), ("ip6", "length"), ("ip", "option"):
+            skip(.sometimes)
+        case ("xt", "match") where Ruleset.matchesOfSomePackets.contains(word(2)):
+            skip(.sometimes)
+        case ("meta", "mark") where word(2) == "set":
+            skip(nil)
+        case ("meta", "mark"):
+            parseMark()
+        case ("meta", "pkttype"):
+            let (types, isNegated) = values(after: 2)
+            rule.conditions.append(.packetType(types, isNegated: isNegated))
+        case ("ip", "ttl"), ("ip6", "hoplimit"):
+            let isIPv6 = word(0) == "ip6"
+            rule.conditions.append(.hopLimit(isIPv6: isIPv6, comparison(after: 2)))
+        case ("meta", "l4proto") where word(2) != ".":
             let (names, isNegated) = values(after: 2)
             rule.conditions.append(.transport(names.map(Ruleset.transport), isNegated: isNegated))
         case ("ip", "protocol"), ("ip6", "nexthdr"):
@@ -121,11 +169,14 @@ struct NFTRuleParser {
             let (addresses, isNegated) = values(after: 2)
             rule.conditions.append(
                 .address(isIPv6: name == "ip6", isSource: field == "saddr", addresses, isNegated: isNegated))
-        case (let name, let field) where name == "tcp" || name == "udp":
+        case (let name, "dport") where name == "tcp" || name == "udp":
             let (ports, isNegated) = values(after: 2)
-            rule.conditions.append(
-                field == "dport" ? .destinationPort(protocolName: name, ports, isNegated: isNegated) : .other)
+            rule.conditions.append(.destinationPort(protocolName: name, ports, isNegated: isNegated))
             rule.conditions.append(.transport([name], isNegated: false))
+        case ("tcp", _), ("udp", _):
+            // Flags, options and source ports.
+            rule.conditions.append(.transport([word(0)], isNegated: false))
+            skip(.sometimes)
         case (let name, let field) where name == "icmp" || name == "icmpv6":
             let (types, isNegated) = values(after: 2)
             rule.conditions.append(
@@ -141,11 +192,30 @@ struct NFTRuleParser {
         return true
     }
 
+    /// Parses `meta mark` or `ct mark`, perhaps with a mask: the bits that it leaves of 0 are 0.
+    private mutating func parseMark() {
+        rule.conditions.append(.mark(comparison(after: word(2) == "&" ? 4 : 2)))
+    }
+
     /// Passes over an unknown condition, which may hold or not, up to the verdict.
     private mutating func skipUnknown() {
         rule.conditions.append(.other)
         index += 1
         while index < words.count, words[index] != "counter", !NFTRuleParser.verdicts.contains(words[index]) {
+            index += 1
+        }
+    }
+
+    /// Passes over a condition that is not evaluated further, or a statement, up to the next one.
+    private mutating func skip(_ condition: Ruleset.Condition?) {
+        if let condition { rule.conditions.append(condition) }
+        index += 2
+        var depth = 0
+        while index < words.count,
+            depth > 0
+                || !NFTRuleParser.starts.contains(words[index]) && !NFTRuleParser.verdicts.contains(words[index])
+        {
+            depth += words[index] == "{" ? 1 : words[index] == "}" ? -1 : 0
             index += 1
         }
     }

@@ -9,6 +9,22 @@ package struct Ruleset: Equatable, Sendable {
         case accept, drop, `return`
         case jump(String)
         case goto(String)
+
+        /// The chain that it leads to.
+        var target: String? {
+            switch self {
+            case .jump(let name), .goto(let name): name
+            case .accept, .drop, .return: nil
+            }
+        }
+
+        /// Whether rules after it may be skipped without a drop.
+        var endsChain: Bool {
+            switch self {
+            case .accept, .return, .goto: true
+            case .drop, .jump: false
+            }
+        }
     }
 
     /// One condition of a rule. What is not understood is kept as `other`, which may or may not hold.
@@ -29,9 +45,49 @@ package struct Ruleset: Equatable, Sendable {
         case address(isIPv6: Bool, isSource: Bool, [String], isNegated: Bool)
         /// `fib daddr type local` and its kin: what the destination is to this host.
         case destinationType([String], isNegated: Bool)
+        /// `meta pkttype`: what the frame's destination is to this host.
+        case packetType([String], isNegated: Bool)
+        /// The hop limit of IPv6, or the TTL of IPv4.
+        case hopLimit(isIPv6: Bool, Comparison)
+        /// The mark of the packet or of its connection.
+        case mark(Comparison)
         /// A condition that packets of guests never meet, such as a destination NAT.
         case never
+        /// A condition that some packets of guests meet and others do not, such as a rate or a length.
+        case sometimes
         case other
+    }
+
+    /// A number that is compared with others, or with ranges.
+    package struct Comparison: Equatable, Sendable {
+        /// `==`, `!=`, `<` and so on.
+        package let comparator: String
+        /// Decimal or hexadecimal numbers, or ranges of them. One of them has to match.
+        package let values: [String]
+
+        /// Whether it holds for a number; nil if it is not understood.
+        package func holds(_ number: UInt64) -> Bool? {
+            var isContained: Bool? = false
+            for value in values {
+                let bounds = value.split(separator: "-").map(Comparison.number)
+                guard let first = bounds.first, let first, let last = bounds.last, let last, bounds.count <= 2 else {
+                    isContained = isContained == true ? true : nil
+                    continue
+                }
+                switch comparator {
+                case "<": return number < first
+                case "<=": return number <= first
+                case ">": return number > first
+                case ">=": return number >= first
+                default: if first <= number && number <= last { isContained = true }
+                }
+            }
+            return isContained.map { $0 != (comparator == "!=") }
+        }
+
+        private static func number(_ text: Substring) -> UInt64? {
+            text.hasPrefix("0x") ? UInt64(text.dropFirst(2), radix: 16) : UInt64(text)
+        }
     }
 
     /// One rule: a packet that meets all conditions gets the verdict.
@@ -52,6 +108,8 @@ package struct Ruleset: Equatable, Sendable {
         package let table: String
         /// Unique within the table.
         package let name: String
+        /// Whether a base chain filters. Others translate addresses or choose routes.
+        package var isFilter = true
         /// `forward`, `input` and so on for base chains.
         package var hook: String?
         /// The verdict at the end of a base chain.
@@ -62,6 +120,9 @@ package struct Ruleset: Equatable, Sendable {
 
     /// The chains of all tables.
     package private(set) var chains: [Chain] = []
+
+    /// Whether a rule sets marks of packets or connections, or may do so.
+    package private(set) var setsMarks = false
 
     /// The chain of this name in the same table as another one.
     package func chain(_ name: String, besides chain: Chain) -> Chain? {
@@ -88,6 +149,7 @@ package struct Ruleset: Equatable, Sendable {
             case (1, "chain") where words.count >= 2:
                 if let table { chain = Chain(family: table.family, table: table.name, name: words[1]) }
             case (2, "type") where chain != nil:
+                chain!.isFilter = words[1...].first == "filter"
                 if let hook = words.firstIndex(of: "hook"), hook + 1 < words.count { chain!.hook = words[hook + 1] }
                 if let policy = words.firstIndex(of: "policy"), policy + 1 < words.count,
                     words[policy + 1].hasPrefix("drop")
@@ -95,6 +157,7 @@ package struct Ruleset: Equatable, Sendable {
                     chain!.policy = .drop
                 }
             case (2, _) where chain != nil && first != "}":
+                if NFTRuleParser.setsMark(words) { setsMarks = true }
                 var parser = NFTRuleParser(words)
                 chain!.rules.append(parser.parse())
             default:
@@ -129,6 +192,12 @@ package struct Ruleset: Equatable, Sendable {
         return words
     }
 
+    /// Matches of iptables that some packets of guests meet and others do not.
+    static let matchesOfSomePackets = [
+        "limit", "hashlimit", "connlimit", "connbytes", "length", "recent", "statistic", "string", "time", "u32",
+        "quota", "frag", "tcpmss",
+    ]
+
     /// One name for a protocol that listings write as a name or a number.
     static func transport(_ name: String) -> String {
         switch name {
@@ -158,6 +227,8 @@ package struct Ruleset: Equatable, Sendable {
                 rules[words[1], default: []].append(Ruleset.legacyRule(Array(words.dropFirst(2)), isIPv6: isIPv6))
             }
         }
+        // The table mangle is not read.
+        setsMarks = true
         let hooks = ["INPUT": "input", "FORWARD": "forward", "OUTPUT": "output"]
         chains = order.map { name in
             Chain(
@@ -204,6 +275,13 @@ package struct Ruleset: Equatable, Sendable {
                 }
                 rule.conditions.append(.connectionState(states, isNegated: isNegated))
             case "-m" where ["conntrack", "state", "tcp", "udp", "icmp", "icmp6", "comment"].contains(value): break
+            case "-m" where Ruleset.matchesOfSomePackets.contains(value), "--tcp-flags", "--syn", "--sport":
+                // Its options are no conditions.
+                rule.conditions.append(.sometimes)
+                index += 2
+                while index < words.count, !["-m", "-j", "-g", "--comment"].contains(words[index]) { index += 1 }
+                isNegated = false
+                continue
             case "--comment": break
             case "-j", "-g":
                 let target = ["ACCEPT": Verdict.accept, "DROP": .drop, "REJECT": .drop, "RETURN": .return, "LOG": nil][

@@ -52,7 +52,16 @@ private func firewall(_ owner: HostFirewallInspector.Owner) -> FirewallCheck {
         .nftables: "table inet mine {\nchain fwd {\ntype filter hook forward priority 0; policy drop;\n}\n}\n",
     ]
     let inspector = HostFirewallInspector(tap: "vmnet0", network: guests, egress: "wan")
-    return FirewallCheck(state: .read(inspector.findings(in: Ruleset(nft: listings[owner]!))))
+    return FirewallCheck(state: .read(inspector.assessment(of: Ruleset(nft: listings[owner]!))))
+}
+
+/// A rule of another program that is not understood.
+private func unclearFirewall() -> FirewallCheck {
+    let listing =
+        "table inet mine {\nchain fwd {\ntype filter hook forward priority 0; policy accept;\n"
+        + "meta cgroup 7 drop\n}\n}\n"
+    let inspector = HostFirewallInspector(tap: "vmnet0", network: guests, egress: "wan")
+    return FirewallCheck(state: .read(inspector.assessment(of: Ruleset(nft: listing))))
 }
 
 private func forwarding(_ value: String, isRunning: Bool, isWritable: Bool) -> ForwardingCheck {
@@ -171,6 +180,7 @@ private func broken() throws -> [Broken] {
         Broken(.firewallFirewalld, firewall(.firewalld), "sudo firewall-cmd --zone=trusted --change-interface=vmnet0"),
         Broken(.firewallIPTables, firewall(.iptables), "sudo iptables -I FORWARD -i vmnet0 -j ACCEPT"),
         Broken(.firewallNFTables, firewall(.nftables), "sudo nft insert rule inet mine fwd iifname vmnet0 accept"),
+        Broken(.firewallUnclear, unclearFirewall(), "sudo nft list chain inet mine fwd"),
         Broken(.firewallUnreadable, FirewallCheck(state: .denied), "sudo vde_vmnet doctor"),
         Broken(
             .firewallUnreadable, FirewallCheck(state: .denied, socket: "/run/a b"), "sudo vde_vmnet doctor '/run/a b'"),
@@ -340,7 +350,7 @@ private func broken() throws -> [Broken] {
             program(hasNetAdmin: true), program(uplink: "user"), tun(nil),
             TunCheck(exemption: "the network has no TAP", error: SystemError(code: Errno.noEntry, "open")),
             NFTablesCheck(state: .usable("nft"), installer: .apt), NFTablesCheck(state: .notNeeded, installer: .apt),
-            FirewallCheck(state: .read([])), FirewallCheck(state: .notNeeded("no TAP")),
+            FirewallCheck(state: .read(HostFirewallInspector.Assessment())), FirewallCheck(state: .notNeeded("no TAP")),
             forwarding("1", isRunning: true, isWritable: false), forwarding("0", isRunning: false, isWritable: true),
             routes([exit("wan")], "wan"), routes([], nil, isNeeded: false), routes([], "eth9"),
             routes([exit("tun0")], "tun0", isTunnel: true),

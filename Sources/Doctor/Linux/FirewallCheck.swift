@@ -13,7 +13,7 @@ struct FirewallCheck: HostCheck {
         case denied
         /// nft(8) cannot list the rules.
         case unreadable
-        case read([HostFirewallInspector.Finding])
+        case read(HostFirewallInspector.Assessment)
     }
 
     let state: State
@@ -39,12 +39,12 @@ struct FirewallCheck: HostCheck {
         let egress6 = isForwarded6 ? HostFirewallInspector.egressInterface6(except: scene.tap) : nil
         let inspector = HostFirewallInspector(
             tap: scene.tap, network: scene.guests, egress: egress, network6: network6, egress6: egress6)
-        guard let findings = inspector.findings() else { return FirewallCheck(state: .unreadable) }
+        guard let assessment = inspector.assessment() else { return FirewallCheck(state: .unreadable) }
         // Packets to the gateway need no route.
-        if findings.isEmpty, egress == nil, egress6 == nil {
+        if assessment.findings.isEmpty, assessment.doubtful == 0, egress == nil, egress6 == nil {
             return FirewallCheck(state: .notNeeded("there is no route to the outside"))
         }
-        return FirewallCheck(state: .read(findings))
+        return FirewallCheck(state: .read(assessment))
     }
 
     private static func cause(_ owner: HostFirewallInspector.Owner) -> Cause {
@@ -72,16 +72,33 @@ struct FirewallCheck: HostCheck {
                     .firewallUnreadable, "nft cannot list the rules of this host's firewall",
                     Remedy.sudo("nft", "list", "ruleset"))
             ]
-        case .read(let findings) where findings.isEmpty: Self.ok("no rule of another program drops guests' packets")
-        case .read(let findings):
-            findings.map { finding in
-                let detail = "the firewall of this host (\(finding.owner.rawValue)) drops \(finding.effect)"
-                let command = finding.commands.map { "sudo " + $0 }.joined(separator: " && ")
-                // Guests need no pings.
-                return finding.purpose == .pings
-                    ? Self.warning(Self.cause(finding.owner), detail, command)
-                    : Self.failed(Self.cause(finding.owner), detail, command)
-            }
+        case .read(let assessment) where assessment.findings.isEmpty && assessment.doubtful == 0:
+            Self.ok("no rule of another program drops guests' packets")
+        case .read(let assessment):
+            doubts(assessment)
+                + assessment.findings.map { finding in
+                    let detail = "the firewall of this host (\(finding.owner.rawValue)) drops \(finding.effect)"
+                    let command = finding.commands.map { "sudo " + $0 }.joined(separator: " && ")
+                    // Guests need no pings.
+                    return finding.purpose == .pings
+                        ? Self.warning(Self.cause(finding.owner), detail, command)
+                        : Self.failed(Self.cause(finding.owner), detail, command)
+                }
         }
+    }
+
+    /// Rules whose effect is not known.
+    private func doubts(_ assessment: HostFirewallInspector.Assessment) -> [Diagnosis] {
+        guard let first = assessment.firstDoubtful else { return [] }
+        let count = assessment.doubtful == 1 ? "a rule" : "\(assessment.doubtful) rules"
+        let table = PrintableText.line("\(first.family) \(first.table)", limit: 128)
+        let chain = PrintableText.line(first.chain, limit: 128)
+        return [
+            Self.warning(
+                .firewallUnclear,
+                "\(count) of other programs may drop guests' packets, by conditions that are not understood; the first "
+                    + "is in the table \(table), chain \(chain)",
+                Remedy.sudo("nft", "list", "chain", first.family, first.table, first.chain))
+        ]
     }
 }

@@ -22,6 +22,21 @@ private struct ForeignRules: CustomTestStringConvertible, Sendable {
             cause: "firewall_nftables",
             rules: "table inet mine { chain passing { \(hook) ip6 daddr 2000::/3 oifname \"wan\" drop; }; }"),
         ForeignRules(
+            cause: "firewall_nftables",
+            rules: "table ip6 mine { set s { type ipv6_addr; flags interval; elements = { 2000::/3 }; }; "
+                + "chain passing { \(hook) ip6 daddr @s drop; }; }"),
+        ForeignRules(
+            cause: "firewall_nftables", rules: "table inet mine { chain passing { \(hook) ip6 hoplimit < 255 drop; }; }"
+        ),
+        ForeignRules(
+            cause: "firewall_nftables",
+            rules: "table ip6 mine { chain early { type filter hook prerouting priority -150; "
+                + "iifname \"vmnet0\" ip6 daddr 2000::/3 drop; }; }"),
+        ForeignRules(
+            cause: "firewall_nftables",
+            rules: "table ip6 mine { chain late { type filter hook postrouting priority 0; "
+                + "iifname \"vmnet0\" meta mark 0 drop; }; }"),
+        ForeignRules(
             cause: "firewall_iptables", rules: "table ip6 filter { chain FORWARD { \(hook) policy drop; }; }"),
         ForeignRules(
             cause: "firewall_docker",

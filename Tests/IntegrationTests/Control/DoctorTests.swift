@@ -70,6 +70,18 @@ private struct BrokenHost: CustomTestStringConvertible, Sendable {
             cause: "firewall_firewalld",
             breaking: "nft 'table inet firewalld { chain filter_FORWARD { \(policy) }; }'"),
         BrokenHost(
+            cause: "firewall_nftables",
+            breaking: "nft 'table ip mine { set s { type ipv4_addr; flags interval; elements = { 192.168.0.0/16 }; }; "
+                + "chain forward { type filter hook forward priority 0; ip saddr @s drop; }; }'"),
+        BrokenHost(
+            cause: "firewall_nftables",
+            breaking:
+                "nft 'table ip mine { chain late { type filter hook postrouting priority 0; oifname wan drop; }; }'"),
+        BrokenHost(
+            cause: "firewall_unclear", fails: false,
+            breaking: "nft 'table ip mine { chain forward { type filter hook forward priority 0; "
+                + "meta cgroup 7 drop; }; }'"),
+        BrokenHost(
             cause: "forwarding_locked", breaking: "sysctl -qw net.ipv4.ip_forward=0",
             hiding: "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"),
         BrokenHost(cause: "no_default_route", breaking: "ip route del default"),
