@@ -35,17 +35,18 @@ extension DHCPServerRunner {
         return found
     }
 
-    /// The hardware address of the guest that uses this IPv6 address.
-    package func hardware(using address: IPv6Address) -> MACAddress? { control.holder(of: address)?.hardware }
-
-    /// The name that the guest which uses this IPv6 address has now.
-    package func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName? {
+    /// The guest that uses this IPv6 address now: its hardware address, and its name if it has one and the address is
+    /// of this network. Nil if no guest does.
+    package func user(
+        of address: IPv6Address, in network: IPv6Network?
+    ) -> (hardware: MACAddress, name: GuestName?)? {
+        guard let holder = control.holder(of: address) else { return nil }
         let now = BootClock.now
-        guard network.contains(address), let holder = control.holder(of: address),
+        guard let network, network.contains(address),
             !server.isOthers(address, than: holder.hardware, in: network, now: now),
-            let name = server.name(of: holder.hardware, now: now)
-        else { return nil }
-        return station(of: name, now) == holder ? name : nil
+            let name = server.name(of: holder.hardware, now: now), station(of: name, now) == holder
+        else { return (holder.hardware, nil) }
+        return (holder.hardware, name)
     }
 
     /// The guest with a name, at the port by which it got its lease. A hardware address alone identifies no guest,

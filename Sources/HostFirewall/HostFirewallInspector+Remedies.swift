@@ -21,62 +21,68 @@ extension HostFirewallInspector {
         return Finding(owner: owner, purpose: traffic.purpose, isIPv6: traffic.isIPv6, commands: commands)
     }
 
+    private var quotedTAP: String { ShellText.quoted(tap) }
+
     private func inputCommands(_ owner: Owner, _ chain: Ruleset.Chain, _ traffic: Traffic) -> [String] {
-        let tap = ShellText.quoted(self.tap)
-        let name = (chain.table == "filter" ? "" : "-t \(chain.table) ") + "-I \(ShellText.quoted(chain.name))"
-        let place = ShellText.command(chain.family, chain.table, chain.name)
         let types =
             traffic.purpose == .neighbours
             ? "type '{ nd-neighbor-solicit, nd-neighbor-advert, echo-request }'" : "type echo-request"
         switch owner {
-        case .ufw: return ["ufw allow in on \(tap)"]
-        case .firewalld: return ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
+        case .ufw: return ["ufw allow in on \(quotedTAP)"]
+        case .firewalld: return ["firewall-cmd --zone=trusted --change-interface=\(quotedTAP)"]
         case .docker, .iptables:
             return [
                 traffic.isIPv6
-                    ? "ip6tables \(name) -i \(tap) -p ipv6-icmp -j ACCEPT"
-                    : "iptables \(name) -i \(tap) -p icmp -j ACCEPT"
+                    ? "ip6tables \(chain.insertion) -i \(quotedTAP) -p ipv6-icmp -j ACCEPT"
+                    : "iptables \(chain.insertion) -i \(quotedTAP) -p icmp -j ACCEPT"
             ]
         case .nftables:
-            return ["nft insert rule \(place) iifname \(tap) \(traffic.isIPv6 ? "icmpv6" : "icmp") \(types) accept"]
+            let family = traffic.isIPv6 ? "icmpv6" : "icmp"
+            return ["nft insert rule \(chain.place) iifname \(quotedTAP) \(family) \(types) accept"]
         }
     }
 
     private func forwardCommands(_ owner: Owner, _ chain: Ruleset.Chain, isIPv6: Bool) -> [String] {
-        let tap = ShellText.quoted(self.tap)
-        let name = (chain.table == "filter" ? "" : "-t \(chain.table) ") + "-I \(ShellText.quoted(chain.name))"
         let guests = isIPv6 ? network6.map { "\($0)" } ?? "" : "\(network.network)"
         let iptables = isIPv6 ? "ip6tables" : "iptables"
-        let place = ShellText.command(chain.family, chain.table, chain.name)
+        let replies = "-o \(quotedTAP) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
         return switch owner {
         case .docker:
             [
-                "\(iptables) -I DOCKER-USER -i \(tap) -j ACCEPT",
-                "\(iptables) -I DOCKER-USER -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                "\(iptables) -I DOCKER-USER -i \(quotedTAP) -j ACCEPT",
+                "\(iptables) -I DOCKER-USER \(replies)",
             ]
-        case .ufw: ["ufw route allow in on \(tap)"]
-        case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(tap)"]
+        case .ufw: ["ufw route allow in on \(quotedTAP)"]
+        case .firewalld: ["firewall-cmd --zone=trusted --change-interface=\(quotedTAP)"]
         case .iptables:
             switch chain.hook {
-            case "prerouting": ["\(iptables) \(name) -i \(tap) -j ACCEPT"]
+            case "prerouting": ["\(iptables) \(chain.insertion) -i \(quotedTAP) -j ACCEPT"]
             case "postrouting":
                 [
-                    "\(iptables) \(name) -s \(guests) -j ACCEPT",
-                    "\(iptables) \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                    "\(iptables) \(chain.insertion) -s \(guests) -j ACCEPT",
+                    "\(iptables) \(chain.insertion) \(replies)",
                 ]
             default:
                 [
-                    "\(iptables) \(name) -i \(tap) -j ACCEPT",
-                    "\(iptables) \(name) -o \(tap) -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+                    "\(iptables) \(chain.insertion) -i \(quotedTAP) -j ACCEPT",
+                    "\(iptables) \(chain.insertion) \(replies)",
                 ]
             }
         case .nftables where chain.hook == "prerouting":
-            ["nft insert rule \(place) iifname \(tap) accept"]
+            ["nft insert rule \(chain.place) iifname \(quotedTAP) accept"]
         case .nftables:
             [
-                "nft insert rule \(place) iifname \(tap) accept",
-                "nft insert rule \(place) oifname \(tap) ct state established,related accept",
+                "nft insert rule \(chain.place) iifname \(quotedTAP) accept",
+                "nft insert rule \(chain.place) oifname \(quotedTAP) ct state established,related accept",
             ]
         }
     }
+}
+
+extension Ruleset.Chain {
+    /// For iptables(8): a rule before the others.
+    fileprivate var insertion: String { (table == "filter" ? "" : "-t \(table) ") + "-I \(ShellText.quoted(name))" }
+
+    /// For nft(8).
+    fileprivate var place: String { ShellText.command(family, table, name) }
 }

@@ -17,7 +17,7 @@ extension Guest {
     }
 
     /// Pings `target` with a packet of `length` bytes, header included.
-    package func ping(_ target: IPv4Address, length: Int, attempts: Int = 2) -> LengthAnswer {
+    package func ping(_ target: IPv4Address, length: Int, attempts: Int) -> LengthAnswer {
         let identifier: UInt16 = Random.value()
         let payload = [UInt8](repeating: 0x55, count: max(0, length - IPv4Header.length - ICMPHeader.length))
         var echo = ByteWriter()
@@ -46,7 +46,7 @@ extension Guest {
 
     /// The same over IPv6, whose routers fragment no packet (RFC 8201).
     package func ping(
-        _ target: IPv6Address, from source: IPv6Address, by hop: MACAddress, length: Int, attempts: Int = 2
+        _ target: IPv6Address, from source: IPv6Address, by hop: MACAddress, length: Int, attempts: Int
     ) -> LengthAnswer {
         let identifier: UInt16 = Random.value()
         let payload = [UInt8](repeating: 0x55, count: max(0, length - IPv6Header.length - ICMPHeader.length))

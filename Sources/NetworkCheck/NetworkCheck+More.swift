@@ -3,55 +3,9 @@ import Platform
 import Timing
 import Wire
 
-// The steps after the basic ones: the longest packets, DNS over TCP, and throughput.
+// The steps after the basic ones: DNS over TCP, and throughput.
 
 extension NetworkCheck {
-    /// Whether packets of the guest's MTU pass to the gateway and back.
-    func checkMTU(_ lease: Guest.Lease, _ gateway: IPv4Address, isGatewayThere: Bool) -> Finding {
-        guard isGatewayThere else { return .skipped("the gateway does not answer pings") }
-        let mtu = Int(lease.mtu ?? 1500)
-        if guest.ping(gateway, length: mtu) == .answered {
-            return .ok("packets of \(mtu) bytes pass to \(gateway) and back")
-        }
-        let longest = longestAnswered(gateway, mtu)
-        return .failed(
-            "of \(mtu) bytes, packets of \(longest) pass to \(gateway) and back",
-            remedy: "give every part of the network the same MTU, such as --vmnet-mtu \(longest)")
-    }
-
-    /// Bytes of a ping without data.
-    private static let shortPing = IPv4Header.length + ICMPHeader.length
-
-    private func longestAnswered(_ target: IPv4Address, _ mtu: Int) -> Int {
-        Guest.longestAnswered(between: NetworkCheck.shortPing, and: mtu) {
-            guest.ping(target, length: $0, attempts: 1)
-        }
-    }
-
-    /// The longest packet that passes to the destination of the TCP connection and back.
-    func checkPath(_ lease: Guest.Lease) -> Finding {
-        guard let (address, _) = options.connect else { return .skipped("no address given (--tcp ADDRESS:PORT)") }
-        if let obstacle = obstacle(to: address, lease) { return .skipped(obstacle.cause) }
-        guard guest.ping(address, length: NetworkCheck.shortPing) == .answered else {
-            return .skipped("\(address) does not answer pings")
-        }
-        let mtu = Int(lease.mtu ?? 1500)
-        switch guest.ping(address, length: mtu) {
-        case .answered: return .ok("packets of \(mtu) bytes pass to \(address) and back")
-        case .tooLong(let next, let reporter):
-            return .ok("\(reporter) reports a path MTU of \(next) bytes to \(address)")
-        case .unreachable(let report):
-            return .failed(
-                "\(address) is unreachable for packets of \(mtu) bytes: \(NetworkCheck.describe(report))",
-                remedy: NetworkCheck.remedy(report, for: address))
-        case .silent:
-            let longest = longestAnswered(address, mtu)
-            return .failed(
-                "packets above \(longest) bytes vanish on the way to \(address), and no router reports it",
-                remedy: "a firewall drops ICMP: let \"fragmentation needed\" through, or use --vmnet-mtu \(longest)")
-        }
-    }
-
     /// Whether the name server answers over TCP (RFC 7766), which long answers need.
     func checkNameByTCP(_ lease: Guest.Lease) -> Finding {
         guard let server = lease.nameServers.first else { return .skipped("the network offers no name server") }

@@ -80,6 +80,9 @@ extension NetworkInterfaces {
             bridge: raw.master == 0 ? nil : raw.master, group: raw.group)
     }
 
+    /// How the link with this name is set up (Linux); nil if there is none.
+    package static func link(named name: String) -> LinkState? { index(of: name).flatMap(link) }
+
     /// The routing rules of one version of IP (Linux).
     package static func rules(ofIPv6 isIPv6: Bool = false) throws(SystemError) -> [RoutingRule] {
         var capacity = 64

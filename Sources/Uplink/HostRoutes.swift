@@ -72,8 +72,7 @@ package enum HostRoutes {
     package static var ownNetworks6: [IPv6Network] {
         let addresses = (try? NetworkInterfaces.addresses6()) ?? []
         return addresses.map { found in
-            let isGuests =
-                NetworkInterfaces.index(of: found.interface).flatMap(NetworkInterfaces.link)?.group == LinkGroup.taps
+            let isGuests = NetworkInterfaces.link(named: found.interface)?.group == LinkGroup.taps
             return isGuests ? found.network : IPv6Network(containing: found.address, prefixLength: 128)
         }
     }

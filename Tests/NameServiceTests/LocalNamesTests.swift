@@ -23,14 +23,14 @@ private final class Guests: GuestDirectory {
         (name.description == "web" ? [IPv6Address(network.base.high, 7)] : []) + (used[name.description] ?? [])
     }
 
-    func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName? {
-        used.first { $0.value.contains(address) }.flatMap { GuestName($0.key) }
-    }
-
     /// Guests that use IPv6 addresses.
     var users: [IPv6Address: MACAddress] = [:]
 
-    func hardware(using address: IPv6Address) -> MACAddress? { users[address] }
+    func user(of address: IPv6Address, in network: IPv6Network?) -> (hardware: MACAddress, name: GuestName?)? {
+        let name = network == nil ? nil : used.first { $0.value.contains(address) }.flatMap { GuestName($0.key) }
+        if let hardware = users[address] { return (hardware, name) }
+        return name.map { (MACAddress(0x5254_0000_00ff), $0) }
+    }
 
     func name(of address: IPv6Address, in network: IPv6Network) -> GuestName? {
         address == IPv6Address(network.base.high, 7) ? GuestName("web") : nil

@@ -9,9 +9,7 @@ import Wire
 extension DHCPServer {
     /// The address of the guest that has this name: of its lease, else the one that is reserved for it.
     package func address(of name: GuestName, now: Instant) -> IPv4Address? {
-        let holder = table.holder(of: name, now: now)
-        guard let fixed = fixedNames.reservation(name) else { return holder?.address }
-        return holder?.hardware == fixed.hardware ? holder?.address : fixed.address
+        lease(of: name, now: now)?.address ?? fixedNames.reservation(name)?.address
     }
 
     /// The name of the guest that has this address.

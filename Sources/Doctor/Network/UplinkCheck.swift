@@ -34,8 +34,7 @@ struct UplinkCheck: HostCheck {
     static func gathered(_ network: NetworkFacts) -> UplinkCheck {
         var fault: Fault?
         if network.uplink == "tap", network.mode != "bridged",
-            let link = network.interface.flatMap({ NetworkInterfaces.index(of: $0) })
-                .flatMap({ NetworkInterfaces.link($0) })
+            let link = network.interface.flatMap({ NetworkInterfaces.link(named: $0) })
         {
             if let bridge = link.bridge {
                 fault = .inBridge(NetworkInterfaces.name(of: bridge) ?? "a bridge")

@@ -12,10 +12,9 @@ package protocol GuestDirectory: AnyObject {
     func addresses6(of name: GuestName, in network: IPv6Network) -> [IPv6Address]
     /// The name of the guest that this IPv6 address is reserved for.
     func name(of address: IPv6Address, in network: IPv6Network) -> GuestName?
-    /// The hardware address of the guest that uses this IPv6 address.
-    func hardware(using address: IPv6Address) -> MACAddress?
-    /// The name of the guest that uses this IPv6 address.
-    func name(ofUsed address: IPv6Address, in network: IPv6Network) -> GuestName?
+    /// The guest that uses this IPv6 address: its hardware address, and its name if it has one and the address is of
+    /// this network. Nil if no guest does.
+    func user(of address: IPv6Address, in network: IPv6Network?) -> (hardware: MACAddress, name: GuestName?)?
     /// The name of the guest that has this hardware address.
     func name(of hardware: MACAddress) -> GuestName?
 }
@@ -137,13 +136,6 @@ package struct GuestZone: Sendable {
         }
     }
 
-    /// Whether another guest uses an address than the one from whose hardware address it is made.
-    private func isOthers(
-        _ address: IPv6Address, than hardware: MACAddress, _ directory: (any GuestDirectory)?
-    ) -> Bool {
-        directory?.hardware(using: address).map { $0 != hardware } ?? false
-    }
-
     private func label(of address: DNSReverseName.Address, _ directory: (any GuestDirectory)?) -> String? {
         let name: GuestName?
         switch address {
@@ -151,12 +143,11 @@ package struct GuestZone: Sendable {
         case .ipv4(let address): name = directory?.name(of: address)
         case .ipv6(let address):
             if gatewayIPv6.contains(address) { return String(decoding: GuestZone.gatewayLabels[0], as: UTF8.self) }
+            let user = directory?.user(of: address, in: network6), maker = address.embeddedHardware
+            let isMakers = user == nil || user?.hardware == maker
             name =
                 network6.flatMap { directory?.name(of: address, in: $0) }
-                ?? address.embeddedHardware.flatMap {
-                    isOthers(address, than: $0, directory) ? nil : directory?.name(of: $0)
-                }
-                ?? network6.flatMap { directory?.name(ofUsed: address, in: $0) }
+                ?? (isMakers ? maker.flatMap { directory?.name(of: $0) } : nil) ?? user?.name
         }
         return name?.description
     }

@@ -34,7 +34,7 @@ package enum BridgeKind: Equatable, Sendable {
         let type = Files.text("/sys/class/net/\(interface)/type").flatMap { Int($0) }
         if interface == "lo" { return "the loopback interface has no network behind it" }
         if let type, type != 1 { return "it carries no Ethernet frames (a tunnel, for example)" }
-        if let index = NetworkInterfaces.index(of: interface), NetworkInterfaces.link(index)?.group == LinkGroup.taps {
+        if NetworkInterfaces.link(named: interface)?.group == LinkGroup.taps {
             return "it is the TAP of another vde_vmnet, whose network guests join through that one"
         }
         return nil

@@ -25,9 +25,7 @@ final class BridgedUplink: Uplink {
     var hostAddressing: HostAddressing? { nil }
     var isBridged: Bool { true }
     var isConnected: Bool {
-        guard port != nil, let link = NetworkInterfaces.index(of: tap).flatMap(NetworkInterfaces.link) else {
-            return false
-        }
+        guard port != nil, let link = NetworkInterfaces.link(named: tap) else { return false }
         // Open vSwitch's bridges are interfaces that may be down.
         guard network.kind == .bridge else { return link.isUp }
         return link.isUp && link.bridge == network.index && NetworkInterfaces.link(network.index)?.isUp == true

@@ -64,9 +64,7 @@ package final class TapUplink: Uplink {
     package var firewallTables: [String] { network?.firewall.tables ?? [] }
 
     package var isConnected: Bool {
-        guard port != nil, let link = NetworkInterfaces.index(of: tap).flatMap(NetworkInterfaces.link) else {
-            return false
-        }
+        guard port != nil, let link = NetworkInterfaces.link(named: tap) else { return false }
         return link.isUp && link.bridge == nil
     }
 
