@@ -38,11 +38,10 @@ package struct DoctorCommand: ParsableCommand {
     package func validate() throws { try NamedNetworkOptions.checkOne(name, network) }
 
     package mutating func run() throws {
-        let sockets = DoctorCommand.sockets()
-        let subject = try DoctorCommand.subject(name ?? network, sockets)
+        let subject = try DoctorCommand.subject(name ?? network)
         let identity = ProgramIdentity(
             version: programVersion, hasVmnet: Root.vmnet != nil, isMacOS: OperatingSystem.isMacOS,
-            controlDirectory: ControlPlaces.own, staleSockets: sockets.stale)
+            controlDirectory: ControlPlaces.own, staleSockets: ControlPlaces.ownSockets.filter(DoctorCommand.isStale))
         let asJSON = json, hasColours = TerminalText.hasColours
         var all: [Diagnosis] = []
         var output = CommandOutput.Report()
@@ -57,28 +56,11 @@ package struct DoctorCommand: ParsableCommand {
 
     // MARK: The subject
 
-    /// The control sockets of this user's view: connections to those of running networks, and paths of those that no
-    /// process serves.
-    private static func sockets() -> (running: [ControlConnection], stale: [String]) {
-        var running: [ControlConnection] = [], stale: [String] = []
-        for path in ControlPlaces.sockets().paths {
-            do throws(ControlConnection.Failure) {
-                running.append(try ControlConnection(path))
-            } catch {
-                if case .unreachable(let reason) = error, reason.code == Errno.refused { stale.append(path) }
-            }
-        }
-        return (running, stale)
-    }
-
-    private static func subject(
-        _ name: String?, _ sockets: (running: [ControlConnection], stale: [String])
-    ) throws(ExitError) -> Doctor.Subject {
+    /// Examines the only network that runs if the user names none, or the host if no network runs.
+    private static func subject(_ name: String?) throws(ExitError) -> Doctor.Subject {
         guard let name else {
-            guard let first = sockets.running.first else { return .host }
-            // Several: the same error as for other commands.
-            if sockets.running.count > 1 { return .network(try facts(NetworkLookup.connect(nil))) }
-            return .network(try facts(first))
+            let isAny = ControlPlaces.sockets().paths.contains { (try? ControlConnection($0)) != nil }
+            return isAny ? .network(try facts(NetworkLookup.connect(nil))) : .host
         }
         if name.contains("/"), (try? Files.status(name).kind) != .socket { return .switchDirectory(name) }
         let candidates = ControlPlaces.candidates(name)

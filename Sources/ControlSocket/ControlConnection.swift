@@ -17,6 +17,8 @@ package final class ControlConnection {
         case closed(String)
         /// What answers does not follow the protocol in time.
         case silent(String)
+        /// The socket is in a user's directory, and another user serves it.
+        case foreign(String)
 
         package var description: String {
             switch self {
@@ -25,7 +27,7 @@ package final class ControlConnection {
             case .ended(let path): "the network of \(path) has ended"
             case .closed(let path):
                 "\(path) has closed the connection without a reply: it is no control socket, or its network has ended"
-            case .silent(let text): text
+            case .silent(let text), .foreign(let text): text
             }
         }
     }
@@ -44,7 +46,8 @@ package final class ControlConnection {
     /// Events that came while a reply was awaited.
     private var events: [JSON] = []
 
-    /// Connects to the socket at `path`.
+    /// Connects to the socket at `path`. A socket in another user's directory must be that user's: a link in its place
+    /// could lead to the network of a third user, or to any program.
     package init(_ path: String) throws(Failure) {
         self.path = path
         do throws(SystemError) {
@@ -53,11 +56,29 @@ package final class ControlConnection {
         } catch {
             throw .unreachable(error)
         }
+        guard let user = ControlPlaces.user(ofSocket: path), user != CurrentProcess.effectiveUser,
+            let found = server?.user, found != user
+        else { return }
+        throw .foreign(
+            """
+            \(path) is in a directory of \(UserDatabase.userName(user)), and \(UserDatabase.userName(found)) \
+            serves it: it may be a link, and gets no request; vde_vmnet list shows the networks that run
+            """)
     }
 
     /// The user that serves the socket; nil if the system does not report it.
     package var server: (process: Int32, user: UInt32)? {
         (try? socket.peerCredentials()).map { ($0.process, $0.user) }
+    }
+
+    /// The process that serves the socket; nil if it is not known, as for one in another PID namespace.
+    private var serverProcess: Int32? { server.flatMap { $0.process > 0 ? $0.process : nil } }
+
+    private var serverName: String { serverProcess.map { "process \($0), which serves \(path)," } ?? path }
+
+    private var remedyOfHanging: String {
+        guard let process = serverProcess else { return "see the log of its network" }
+        return "see its log, or end it: kill \(process), or kill -KILL \(process) if it hangs"
     }
 
     /// Sends a request and returns its result.
@@ -89,7 +110,7 @@ package final class ControlConnection {
                 if error.code == Errno.brokenPipe { break }
                 guard error.code == Errno.again else { throw .unreachable(error) }
                 guard !socket.wait(for: .writable, until: deadline).isEmpty else {
-                    throw .silent("\(path) takes no request; is the network hanging?")
+                    throw .silent("\(serverName) takes no request; \(remedyOfHanging)")
                 }
             }
         }
@@ -159,7 +180,7 @@ package final class ControlConnection {
 
     private func message(until deadline: Instant) throws(Failure) -> JSON {
         guard let value = try received(until: deadline) else {
-            throw .silent("\(path) does not reply; is the network hanging?")
+            throw .silent("\(serverName) does not reply; \(remedyOfHanging)")
         }
         return value
     }

@@ -51,9 +51,21 @@ package enum ControlPlaces {
     /// The directories with networks of other users that this one may reach.
     private static var othersPlaces: [String] {
         guard CurrentProcess.effectiveUser == 0 else { return [system] }
-        let users = ((try? Files.entries(usersDirectory)) ?? []).sorted()
-        return users.map { "\(usersDirectory)/\($0)/\(directoryName)" }
+        let users = ((try? Files.entries(usersDirectory)) ?? []).compactMap { UInt32($0) }.sorted()
+        let places = users.map { (user: $0, path: "\(usersDirectory)/\($0)/\(directoryName)") }
+        // A user could put a link in its place to a directory with other networks.
+        return places.filter { TemporaryDirectories.isPrivate($0.path, of: $0.user) }.map(\.path)
             + TemporaryDirectories.places(of: nil, named: directoryName)
+    }
+
+    /// The user of the directory that a control socket is in, by its path; nil for root's and for other paths. That
+    /// user can replace everything in the directory, at any time, by links to what others serve.
+    static func user(ofSocket path: String) -> UInt32? {
+        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
+        guard parts.count > 3, parts[parts.count - 2] == directoryName[...] else { return nil }
+        let parent = parts.dropLast(2)
+        if parent.dropLast().joined(separator: "/") == usersDirectory { return parent.last.flatMap { UInt32($0) } }
+        return TemporaryDirectories.user(of: parent.joined(separator: "/"))
     }
 
     /// Opens the own directory, which is made if it is missing, and keeps it locked while `body` runs: only one process
@@ -117,7 +129,9 @@ package enum ControlPlaces {
         places.flatMap { place -> [(path: String, owner: UInt32)] in
             ((try? Files.entries(place)) ?? []).sorted().filter { NetworkName($0) != nil }.compactMap { name in
                 let path = place + "/" + name
-                guard let status = try? Files.status(path), status.kind == .socket else { return nil }
+                guard let status = try? Files.status(path, followLinks: false), status.kind == .socket else {
+                    return nil
+                }
                 return (path, status.owner)
             }
         }
@@ -127,6 +141,8 @@ package enum ControlPlaces {
     package static func candidates(_ name: String) -> [String] {
         if name.contains("/") { return [name] }
         guard NetworkName(name) != nil else { return [] }
-        return searched.map { $0 + "/" + name }.filter { (try? Files.status($0).kind) == .socket }
+        return searched.map { $0 + "/" + name }.filter {
+            (try? Files.status($0, followLinks: false).kind) == .socket
+        }
     }
 }

@@ -53,6 +53,8 @@ struct SocketCheck: HostCheck {
 
     let place: Place
     let staleSockets: [String]
+    /// The user to whose directory the stale sockets belong, if it is not this one.
+    var staleOwner: String?
     let path: String
     let state: Switch
     let userName: String
@@ -60,14 +62,19 @@ struct SocketCheck: HostCheck {
 
     static func gathered(_ scene: Scene) -> SocketCheck {
         var path = scene.network?.switchPath ?? ""
-        var stale = scene.identity.staleSockets
+        var stale = scene.identity.staleSockets, owner: String?
         switch scene.subject {
         case .switchDirectory(let directory): path = directory
-        case .staleSocket(let socket): if !stale.contains(socket) { stale.append(socket) }
+        case .staleSocket(let socket):
+            // A user can replace its directory while another one reads the command: the user itself removes the socket.
+            owner = (try? Files.status(Files.parent(socket))).map(\.owner).flatMap {
+                $0 == CurrentProcess.effectiveUser ? nil : UserDatabase.userName($0)
+            }
+            if owner != nil { stale = [socket] } else if !stale.contains(socket) { stale.append(socket) }
         default: break
         }
         return SocketCheck(
-            place: place(scene.identity.controlDirectory), staleSockets: stale, path: path,
+            place: place(scene.identity.controlDirectory), staleSockets: stale, staleOwner: owner, path: path,
             state: path.isEmpty ? .none : state(of: path), userName: UserDatabase.userName(scene.user),
             isRoot: scene.user == 0)
     }
@@ -147,7 +154,9 @@ struct SocketCheck: HostCheck {
             found.append(
                 Self.warning(
                     .staleControlSocket, "\(first)\(more) is left of a network that was killed",
-                    ShellText.command(["rm", "--"] + staleSockets.prefix(Self.staleLimit))))
+                    ShellText.command(
+                        (staleOwner.map { ["sudo", "-u", $0] } ?? []) + ["rm", "--"]
+                            + staleSockets.prefix(Self.staleLimit))))
         }
         if let diagnosis = switchDiagnosis { found.append(diagnosis) }
         guard found.isEmpty else { return found }

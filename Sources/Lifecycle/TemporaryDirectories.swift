@@ -46,8 +46,15 @@ package enum TemporaryDirectories {
         return isMissing(customary(of: user)) ? "\(customary(of: user))/\(name)" : nil
     }
 
+    /// The user for whom a directory was made, by its path; nil for other paths.
+    package static func user(of path: String) -> UInt32? {
+        let start = "\(parent)/\(prefix)"
+        guard path.hasPrefix(start) else { return nil }
+        return UInt32(path.dropFirst(start.count).prefix { $0 != separator })
+    }
+
     /// Whether a path is a directory of this user's, and not a link, to which other users cannot write.
-    private static func isPrivate(_ path: String, of user: UInt32) -> Bool {
+    package static func isPrivate(_ path: String, of user: UInt32) -> Bool {
         guard let status = try? Files.status(path, followLinks: false) else { return false }
         return status.kind == .directory && status.owner == user && status.mode & 0o022 == 0
     }

@@ -95,9 +95,8 @@ enum NetworkLookup {
 
     /// The only network of this user, or if there is none, the only one of others.
     private static func connectToOnlyOne(_ choice: String) throws(ExitError) -> ControlConnection {
-        func connections(_ paths: [String]) -> [ControlConnection] { paths.compactMap { try? ControlConnection($0) } }
-        let own = connections(ControlPlaces.ownSockets)
-        let found = own.isEmpty ? connections(ControlPlaces.othersSockets.paths) : own
+        let own = ControlPlaces.ownSockets.compactMap { try? ControlConnection($0) }
+        let found = own.isEmpty ? connectionsToOthers() : own
         guard let first = found.first else {
             throw ExitError(
                 .unavailable,
@@ -111,6 +110,19 @@ enum NetworkLookup {
             throw ExitError(.usage, "several networks run: \(names); choose one by \(choice)")
         }
         return first
+    }
+
+    /// The networks of other users. A user can serve any number of sockets that are no networks, so those that reply
+    /// count, if there are any.
+    private static func connectionsToOthers() -> [ControlConnection] {
+        let networks = NetworkSurvey.make(ControlPlaces.othersSockets).networks
+        let replying = networks.filter {
+            switch $0.status {
+            case .success, .failure(.refused): true
+            case .failure: false
+            }
+        }
+        return (replying.isEmpty ? networks : replying).map(\.connection)
     }
 
     /// The network whose switch is in this directory; nil if the path is another file.

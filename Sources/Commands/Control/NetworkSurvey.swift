@@ -22,24 +22,24 @@ struct NetworkSurvey {
     /// Other users with more control sockets than get a request.
     let crowdedUsers: [UInt32]
 
-    static func make() -> NetworkSurvey {
-        let sockets = ControlPlaces.sockets()
+    /// - Parameter sockets: the sockets that are searched.
+    static func make(_ sockets: ControlPlaces.Sockets = ControlPlaces.sockets()) -> NetworkSurvey {
         var paths = sockets.paths[...]
         var all: [Network] = []
         while !paths.isEmpty {
-            all += ask(paths.prefix(connectionsAtOnce))
+            all += query(paths.prefix(connectionsAtOnce))
             paths = paths.dropFirst(connectionsAtOnce)
         }
         return NetworkSurvey(networks: all, crowdedUsers: sockets.crowdedUsers)
     }
 
-    private static func ask(_ paths: ArraySlice<String>) -> [Network] {
-        let asked = paths.compactMap { path -> (ControlConnection, Result<Int, ControlConnection.Failure>)? in
+    private static func query(_ paths: ArraySlice<String>) -> [Network] {
+        let queried = paths.compactMap { path -> (ControlConnection, Result<Int, ControlConnection.Failure>)? in
             guard let connection = try? ControlConnection(path) else { return nil }
             return (connection, Result { () throws(ControlConnection.Failure) in try connection.send("status") })
         }
         let deadline = BootClock.now + timeout
-        return asked.map { connection, request in
+        return queried.map { connection, request in
             let status = Result { () throws(ControlConnection.Failure) in
                 try connection.reply(to: request.get(), until: deadline)
             }

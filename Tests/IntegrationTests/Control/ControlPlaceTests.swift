@@ -198,6 +198,59 @@ extension IntegrationTests {
                     """, "\(result.output)\(result.error)")
         }
 
+        /// A user puts links in its runtime directory, and sockets that are no networks: root's commands send nothing
+        /// to what another user serves, and find the only network that runs.
+        @Test func linksOfOtherUserLeadNowhere() throws {
+            let result = try run(
+                """
+                start --uplink none --name mine
+                user=$(id -u games) place=/run/user/$(id -u games)
+                mkdir -p $place/vde_vmnet && chown -R games $place
+                bait() {
+                    setpriv --reuid "$1" --regid nogroup --clear-groups -- /usr/bin/python3 -c '
+                import socket, sys
+                s = socket.socket(socket.AF_UNIX)
+                s.bind(sys.argv[1])
+                s.listen()
+                held = []
+                while True:
+                    held.append(s.accept()[0])
+                    if sys.argv[2] and held[-1].recv(1): open(sys.argv[2], "w")
+                ' "$2" "$3" &
+                    await "[ -S $2 ]"
+                }
+                mkdir /run/root && bait root /run/root/bait /run/root/caught && root=$!
+                bait games $place/vde_vmnet/silent "" && silent=$!
+                ln -s $own/vde_vmnet/mine $place/vde_vmnet/other
+                ln -s /run/root/bait $place/vde_vmnet/trap
+                as root list --json | grep -o '"name":"[a-z]*"'
+                as root status | head -n 1 | cut -d ' ' -f 8
+                as root stop other 2>&1; echo "link: $?"
+                as root stop $place/vde_vmnet/other 2>&1 | sed "s|$place|PLACE|; s|vde_vmnet list.*||"
+                mv $place/vde_vmnet $place/was
+                ln -s /run/root $place/vde_vmnet
+                as root list --json | grep -o '"name":"[a-z]*"'
+                as root doctor | grep -c 'rm --'
+                kill -0 $network && echo "it still runs"
+                [ ! -e /run/root/caught ] || echo "root was caught"
+                kill $root $silent $network
+                """)
+            #expect(
+                result.output == """
+                    "name":"silent"
+                    "name":"mine"
+                    mine
+                    vde_vmnet: error: no network is called 'other'; vde_vmnet list shows those that run
+                    link: 69
+                    vde_vmnet: error: PLACE/vde_vmnet/other is in a directory of games, and daemon serves it: it may \
+                    be a link, and gets no request;\(" ")
+                    "name":"mine"
+                    0
+                    it still runs
+
+                    """, "\(result.output)\(result.error)")
+        }
+
         /// Another user has filled /tmp. What needs no place there starts.
         @Test func fullTemporaryDirectoryDoesNotStopStart() throws {
             let result = try run(
