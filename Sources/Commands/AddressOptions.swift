@@ -59,7 +59,7 @@ struct AddressOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Answer the host's own DNS queries for guests' names at this loopback address, by UDP and TCP, such as \
+            Answer the host's own DNS queries for guests' names at this loopback address, over UDP and TCP, such as \
             127.0.0.1:5300 (tap and user only). On a TAP, systemd-resolved is set to send them there. auto: only if \
             it runs, at 127. and the rest of the gateway's address, port 5300. off: answer none. (default: auto)
             """,
@@ -163,14 +163,6 @@ struct AddressOptions: ParsableArguments {
                 guests' domain; leave it out, or choose another --domain
                 """)
         }
-    }
-
-    /// The given option that needs the DNS proxy.
-    var needingNames: String? {
-        if case .domain? = domain { return "--domain" }
-        if case .at? = hostDns?.value { return "--host-dns" }
-        if !dns.isEmpty { return "--dns" }
-        return dnsCache == nil ? nil : "--dns-cache"
     }
 
     /// What two reservations have in common and must not; nil if nothing.

@@ -38,7 +38,7 @@ extension Join {
         try addresses.apply(to: &configuration, hasSystemServer: vmnetInUse != nil)
         try leases.apply(to: &configuration)
         try vmnet.apply(to: &configuration, vmnet: vmnetInUse)
-        try policy.apply(to: &configuration, needingNames: addresses.needingNames)
+        try policy.apply(to: &configuration)
         try servers.apply(to: &configuration)
         try controlling.apply(to: &configuration)
         configuration.tapName = try tapName.map(Join.interfaceName)

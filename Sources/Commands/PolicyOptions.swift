@@ -142,8 +142,7 @@ struct PolicyOptions: ParsableArguments {
             """
     }
 
-    /// - Parameter needingNames: the option that needs the DNS proxy, which such a policy may close.
-    func apply(to configuration: inout Configuration, needingNames option: String?) throws {
+    func apply(to configuration: inout Configuration) throws {
         configuration.egress.isDenying = egress == .deny
         configuration.egress.opensHostLoopback = hostLoopback
         configuration.filtering = udpFiltering ?? .address
@@ -169,10 +168,6 @@ struct PolicyOptions: ParsableArguments {
         configuration.egress.inspectsNames = checkNames
         if checkNames, !configuration.egress.checksNames {
             throw ValidationError("--check-names needs --allow with a name, such as --allow github.com:443")
-        }
-        if let option, !configuration.egress.allowsNames {
-            throw ValidationError(
-                "\(option) does not go with --egress deny without --allow: guests have no name server then")
         }
     }
 }

@@ -27,9 +27,7 @@ extension Daemon {
         let isShared = configuration.mode == .shared
         // In host mode guests get no router and no name server, because the outside is closed to them.
         if isShared {
-            if !addressing.answersDNS, names == nil, configuration.egress.allowsNames {
-                _ = try makeNames(addressing)
-            }
+            if !addressing.answersDNS, names == nil { _ = try makeNames(addressing) }
             dhcp.router = configuration.withholdsRouter ? nil : network.gateway
             dhcp.nameServers = addressing.answersDNS || names != nil ? [network.gateway] : []
         }

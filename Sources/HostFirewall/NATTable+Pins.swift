@@ -19,7 +19,7 @@ extension NATTable {
     private static let setSize = 4 * PinTable.Limits().total
 
     /// Whether the table has sets for pins.
-    package var hasPins: Bool { egress.restrictsNames && !isClosed }
+    package var hasPins: Bool { egress.isDenying && egress.checksNames && !isClosed }
 
     var pinSets: String {
         guard hasPins else { return "" }

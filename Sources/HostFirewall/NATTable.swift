@@ -272,7 +272,7 @@ package struct NATTable: Equatable, Sendable {
     /// not filtered, as it bypasses the host's IP stack.
     private var inputChain: String {
         guard egress.isDenying || egress.deniesPrivate else { return "" }
-        let names = egress.allowsNames ? ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"] : []
+        let names = egress.isClosed ? [] : ["ip daddr \(gateway) udp dport 53", "ip daddr \(gateway) tcp dport 53"]
         // Neighbour discovery is IPv6's ARP, and passes IPv6 filters.
         let own =
             [

@@ -93,15 +93,6 @@ package final class DNSGateway {
     /// The servers that guests' queries go to now, and those of single domains as `DOMAIN=ADDRESS:PORT`.
     package var servers: (all: [SocketAddress], ofDomains: [String]) { proxy.servers }
 
-    /// The egress policy lets guests resolve names.
-    private var isOpen = true
-
-    /// Serves guests, or stops to until the next call.
-    package func setOpen(_ isOpen: Bool) {
-        self.isOpen = isOpen
-        control.setNameService(isOpen ? service : nil)
-    }
-
     /// Starts to serve guests.
     /// - Parameter terminatesTCP: false if the uplink terminates TCP connections.
     package func open(terminatesTCP: Bool) throws(ExitError) {
@@ -238,7 +229,6 @@ package final class DNSGateway {
     private func acceptConnections() {
         inlet.notification.drain()
         while let arrival = inlet.take() {
-            guard isOpen else { continue }
             let guest = DNSGuest(port: control.port(ofCaller: arrival.guest), address: arrival.guest)
             let hardware = arrival.hardware
             proxy.connections.accept(arrival.release(), of: guest, at: hardware)

@@ -58,14 +58,6 @@ extension NetworkControl {
             guard policy.allowed.count < NetworkControl.mostAllowed else {
                 throw ControlError(.busy, "\(NetworkControl.mostAllowed) destinations are allowed; remove one")
             }
-            if destination.name != nil && it.network.names == nil {
-                throw ControlError(
-                    .unsupported,
-                    """
-                    this network was started without a name service, which resolves and pins names; start it with at \
-                    least one --allow
-                    """)
-            }
             policy.allowed.append(destination)
             try it.setEgress(policy, client)
             it.note(client, "allows \(destination)")
@@ -147,6 +139,5 @@ extension NetworkControl {
         try orRefuse { () throws(ChangeRefusal) in try uplink.change(egress: policy) }
         network.configuration.egress = policy
         network.names?.policy.egress = policy
-        network.names?.setOpen(policy.allowsNames)
     }
 }

@@ -181,14 +181,14 @@ extension NetworkControl {
     var publishedPorts: [PublishedPort] { network.publishedGuests.published }
 
     var egressStatus: JSON {
-        let egress = network.configuration.egress, names = network.names != nil && egress.allowsNames
+        let egress = network.configuration.egress, names = network.names != nil
         return .object([
             ("policy", .string(egress.isDenying ? "deny" : "allow")),
             ("allowed", .array(egress.allowed.map { .string($0.description) })),
             ("denies_private", .bool(egress.deniesPrivate)),
             ("host_loopback", .bool(egress.opensHostLoopback)), ("names", .bool(names)),
             ("proxy", .optional(network.configuration.proxy?.text)),
-            ("names_checked", .bool(names && egress.checksNames)),
+            ("names_checked", .bool(names && egress.restrictsNames)),
             ("connections_checked", .bool(names && egress.checksNames && egress.inspectsNames)),
             ("refusals_logged", .bool(network.refusals.isLogging)),
             ("pinned", .integer(network.uplink?.pinCount ?? 0)),

@@ -17,8 +17,9 @@ package struct EgressPolicy: Equatable, Sendable {
     /// shorter list never lets guests resolve more names.
     package private(set) var checksNames = false
 
-    /// Guests may resolve only the names in `allowed`, and connect to their addresses.
-    package var restrictsNames: Bool { isDenying && checksNames }
+    /// Guests may resolve only the names in `allowed`, and connect to their addresses: none if no destination is
+    /// allowed.
+    package var restrictsNames: Bool { isDenying && (checksNames || allowed.isEmpty) }
 
     /// The names in guests' TLS and HTTP are compared with `allowed` (`--check-names`, user mode).
     package var inspectsNames = false
@@ -33,9 +34,6 @@ package struct EgressPolicy: Equatable, Sendable {
 
     /// Allows everything but what no guest may reach.
     package init() {}
-
-    /// Whether guests may resolve names: only if they may reach a destination.
-    package var allowsNames: Bool { !isClosed && (!isDenying || !allowed.isEmpty) }
 
     /// Refuses all destinations but `allowed`, or none, which ends the check of names. `allowed` is kept in both cases.
     package mutating func setDenying(_ isOn: Bool) {
@@ -89,13 +87,23 @@ package struct EgressPolicy: Equatable, Sendable {
     package func verdict(onAnswer address: IPAddress) -> AnswerVerdict {
         switch address {
         case .ipv4(let address):
-            if allowed.contains(where: { $0.contains(address, port: $0.port) }) { return .allowed }
-            return address.isGlobal ? .pin : .refused
+            return verdict(isGlobal: address.isGlobal) { $0.contains(address, port: $0.port) }
         case .ipv6(let address):
-            if allowed.contains(where: { $0.contains(address, port: $0.port) }) { return .allowed }
             let behind = translators.lazy.compactMap { $0.destination(of: address) }
-            return address.isGlobal && behind.allSatisfy(\.isGlobal) ? .pin : .refused
+            return verdict(isGlobal: address.isGlobal && behind.allSatisfy(\.isGlobal)) {
+                $0.contains(address, port: $0.port)
+            }
         }
+    }
+
+    /// An exception for single ports does not stand for the ports of the name.
+    private func verdict(isGlobal: Bool, _ contains: (AllowedDestination) -> Bool) -> AnswerVerdict {
+        var isAllowed = false
+        for rule in allowed where contains(rule) {
+            if rule.port == nil { return .allowed }
+            isAllowed = true
+        }
+        return isGlobal ? .pin : isAllowed ? .allowed : .refused
     }
 
     /// Whether guests may reach an address beyond their network: by default all but loopback, link-local (with the

@@ -73,7 +73,7 @@ package final class UserUplink: Uplink {
                 network: guests, hardware: hardware, gatewayHardware: hardware,
                 gatewayIPv6: network6.map { [.customaryGateway, $0.gateway] } ?? [], network6: network6)
             var names: DNSConnectionQueue?
-            if natOptions.policy.allowsNames {
+            if !natOptions.policy.isClosed {
                 names = try makeNames(addressing)
                 natOptions.answersDNS = names != nil
             }
@@ -172,7 +172,7 @@ package final class UserUplink: Uplink {
             return
         }
         guard options.mode == .shared else { return }
-        HostRoutes.reportOffline(context.logger)
+        HostRoutes.reportOffline(hasIPv6: addressing.network6 != nil, context.logger)
         if let proxy = options.proxy {
             context.logger.info("guests' TCP connections go through the proxy \(proxy.text); nothing else leaves")
             reportProxy(proxy)

@@ -318,7 +318,7 @@ private func network(_ text: String) -> IPv4Network {
         denying.egress.isDenying = true
         #expect(denying.script(isOwned: false).contains("iif 7 goto refused"))
         #expect(!denying.script(isOwned: false).contains("iif 7 accept"))
-        #expect(!denying.script(isOwned: false).contains("dport 53"))
+        #expect(denying.script(isOwned: false).contains("iif 7 ip daddr 192.168.105.1 udp dport 53 accept"))
         denying.egress.allowed = ["203.0.113.0/24:443", "198.51.100.7", "[2001:db8::]/32:443"].compactMap {
             AllowedDestination($0)
         }

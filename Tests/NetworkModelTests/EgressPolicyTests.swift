@@ -88,11 +88,11 @@ import Wire
     @Test func allowedDestinationsAreExceptionsFromDenial() {
         var policy = EgressPolicy()
         policy.isDenying = true
-        #expect(!policy.allows(ip("203.0.113.1"), port: 443) && !policy.allowsNames)
+        #expect(!policy.allows(ip("203.0.113.1"), port: 443) && policy.restrictsNames)
         policy.allowed = ["203.0.113.0/24:443", "198.51.100.7", "2001:db8::/32", "127.0.0.1"].compactMap {
             AllowedDestination($0)
         }
-        #expect(policy.allowed.count == 4 && policy.allowsNames)
+        #expect(policy.allowed.count == 4 && !policy.restrictsNames)
         #expect(
             policy.allows(ip("203.0.113.9"), port: 443) && !policy.allows(ip("203.0.113.9"), port: 80)
                 && !policy.allows(ip("203.0.113.9"), port: nil))

@@ -41,7 +41,7 @@ import Wire
         #expect(policy.scopes(of: DNSName("a.example")!) == [.tcp(443), .tcp(22), .udp(22)])
         #expect(
             policy.scopes(of: DNSName("c.b.example")!) == [.everyPort] && policy.scopes(of: DNSName("c.org")!) == [])
-        #expect(policy.checksNames && policy.allowsNames)
+        #expect(policy.checksNames && policy.restrictsNames)
         let allowed = policy.allowed
         policy.setDenying(false)
         #expect(!policy.checksNames && !policy.isDenying && policy.allowed == allowed)
@@ -67,5 +67,8 @@ import Wire
             #expect(verdict(text) == .refused, "\(text)")
         }
         #expect(verdict("10.1.2.3") == .allowed && verdict("fd00:1::5") == .allowed)
+        // The port of an exception is not that of the name.
+        policy.allowed += ["203.0.113.0/24:22", "2001:db8::/64:22", "1.1.1.0/24"].compactMap { AllowedDestination($0) }
+        #expect(verdict("203.0.113.1") == .pin && verdict("2001:db8::1") == .pin && verdict("1.1.1.1") == .allowed)
     }
 }

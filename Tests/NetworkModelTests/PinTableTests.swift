@@ -91,7 +91,7 @@ import Wire
         policy.allowed.removeFirst()
         #expect(table.retain(policy) == [pin(one, 1)] && table.count == 1)
         policy.allowed.removeFirst()
-        #expect(table.retain(policy) == [pin(one, 2, .tcp(80))] && policy.checksNames && !policy.allowsNames)
+        #expect(table.retain(policy) == [pin(one, 2, .tcp(80))] && policy.checksNames && policy.restrictsNames)
     }
 
     @Test func randomInsertionsStayWithinBounds() {

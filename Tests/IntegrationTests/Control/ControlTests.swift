@@ -235,6 +235,33 @@ extension IntegrationTests {
             #expect(try fixture.daemon.stop() == .exited(0))
         }
 
+        /// Guests resolve each other's names, whatever the list has, and all names once everything is allowed.
+        @Test(arguments: ControlFixture.Uplink.allCases)
+        func emptyListLeavesGuestsTheirNames(uplink: ControlFixture.Uplink) throws {
+            let fixture = try ControlFixture(uplink.rawValue, ["--egress", "deny"], internet: true)
+            let guest = try fixture.guest(mac: Control.mac)
+            #expect(try guest.lease("-x", "hostname:web")["dns"] == IntegrationTests.gateway)
+            func status(_ name: String) throws -> String {
+                let output = try guest.namespace.run(
+                    "dig", "+time=2", "+tries=1", "+noedns", "@" + IntegrationTests.gateway, name)
+                return String(output.split(separator: "status: ").last?.prefix { $0 != "," } ?? "")
+            }
+            func check(_ outside: String, _ why: String) throws {
+                #expect(try status("web.vm.internal") == "NOERROR", "\(why)")
+                #expect(try status(TestNetwork.internetName) == outside, "\(why)")
+            }
+            try check("NXDOMAIN", "started with an empty list")
+            try fixture.run("allow", "add", "203.0.113.0/24")
+            try check("NOERROR", "addresses only")
+            try fixture.run("allow", "remove", "203.0.113.0/24")
+            try check("NXDOMAIN", "an empty list again")
+            try fixture.run("egress", "allow")
+            try check("NOERROR", "everything is allowed")
+            try fixture.run("egress", "deny")
+            try check("NXDOMAIN", "denied again")
+            #expect(try fixture.daemon.stop() == .exited(0))
+        }
+
         @Test(arguments: ControlFixture.Uplink.allCases)
         func isolationHoldsWhileItIsOn(uplink: ControlFixture.Uplink) throws {
             let fixture = try ControlFixture(uplink.rawValue)
