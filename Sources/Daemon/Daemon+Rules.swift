@@ -9,7 +9,6 @@ import Wire
 
 extension Daemon {
     func setRules(_ rules: GuestRules) {
-        session?.allowServers(at: configuration.servingPorts)
         control.setRules(rules)
         configuration.logServers(in: rules, logger)
     }

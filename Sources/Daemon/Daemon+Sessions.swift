@@ -18,8 +18,11 @@ extension Daemon {
         case .server(let own):
             let neighbours =
                 [configuration.pidfile].compactMap(\.self) + configuration.listeners.paths
-            return SwitchSession(
+            let session = SwitchSession(
                 own, neighbours: neighbours, quota: quota, loop: loop, control: control, logger: logger)
+            // Guests of --netns and --fd get their ports before the uplink does.
+            session.allowServers(at: configuration.servingPorts)
+            return session
         case .client(let other): locator = other
         }
         // vde_switch truncates frames to 1,518 bytes, the size of its receive buffer. Other switches may not.

@@ -62,8 +62,6 @@ package protocol NetworkSession: AnyObject {
     func attachClient(_ port: PortConfiguration, _ client: ListenerClient) -> PortNumber?
     /// Detaches a client of another listener.
     func detachClient(_ port: PortNumber)
-    /// Allows the guests at these ports to be routers and DHCP servers.
-    func allowServers(at ports: Set<Int>)
     /// The number and description of a port for messages; nil if the session does not have it.
     func name(of port: PortNumber) -> String?
     /// The console's number of a port; nil if it has none.
@@ -166,7 +164,6 @@ extension NetworkSession {
         control.attach(port)
     }
     package func detachClient(_ port: PortNumber) { control.detach(port) }
-    package func allowServers(at ports: Set<Int>) {}
     package func name(of port: PortNumber) -> String? { nil }
     package func number(of port: PortNumber) -> Int? { nil }
     package func client(of port: PortNumber) -> PortClient? { nil }

@@ -79,6 +79,17 @@ import Wire
         #expect(try network.reaches(own, from: network.owner) && !network.reaches(theirs), "in use")
     }
 
+    /// The owner looks for duplicates, and would give the address up if it saw another guest do so.
+    @Test func reservedAddressIsNotDetectedByOthers() throws {
+        let network = try Network()
+        network.harness.control.reserve([global: mac(1)])
+        network.harness.settle()
+        let own = detection(from: mac(1), global), forged = detection(from: mac(2), global)
+        #expect(try !network.reaches(forged) && network.owner.received().isEmpty, "before the owner")
+        #expect(try network.reaches(own, from: network.owner) && !network.reaches(forged))
+        #expect(network.owner.received().isEmpty && network.spoofed == 2)
+    }
+
     /// Queries for names read the addresses without a command to the worker.
     @Test func addressesAreReadFromOutside() throws {
         #expect(try SwitchControl().holder(of: global) == nil, "no worker")

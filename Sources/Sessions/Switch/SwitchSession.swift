@@ -358,6 +358,7 @@ package final class SwitchSession: NetworkSession {
         }
     }
 
+    /// Allows the guests at these ports to be routers and DHCP servers. Before the first guest is attached.
     package func allowServers(at ports: Set<Int>) { virtualSwitch.servingPorts = ports }
 
     package func number(of attachment: PortNumber) -> Int? { virtualSwitch.number(of: attachment) }

@@ -14,6 +14,12 @@ extension SourceBindings {
         return unsafe number == 0 ? nil : bindings[number].station
     }
 
+    /// Whether the holder of an IPv6 address may still be looking for duplicates of it.
+    func isDetecting(_ address: IPv6Address, _ now: CoarseInstant) -> Bool {
+        let number = unsafe Int(index[slot(of: address)])
+        return unsafe number != 0 && now - bindings[number].detected < SourceBindings.detection
+    }
+
     /// The IPv6 addresses that guests have used, those of the ports with the lowest numbers first.
     func all() -> [KnownSource] {
         var found: [KnownSource] = []

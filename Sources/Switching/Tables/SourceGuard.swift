@@ -165,17 +165,20 @@ struct SourceGuard: ~Copyable {
     mutating func bindSource(
         _ source: IPv6Address, by station: Station, maySolicit: Bool, now: CoarseInstant
     ) -> SourceBindings.Refusal? {
-        if let refusal = refusal(ofReserved: source, by: station) { return refusal }
+        if let refusal = refusal(ofReserved: source, by: station, now) { return refusal }
         if let refusal = bindings.claim(source, by: station, maySolicit: maySolicit, now: now) { return refusal }
         lastSource = (source, station, now)
         return nil
     }
 
     /// The refusal of an address that is reserved for another guest than `station`.
-    private func refusal(ofReserved address: IPv6Address, by station: Station) -> SourceBindings.Refusal? {
+    private func refusal(
+        ofReserved address: IPv6Address, by station: Station, _ now: CoarseInstant
+    ) -> SourceBindings.Refusal? {
         guard !reserved6.isEmpty, let owner = reserved6[address], owner != station.hardware else { return nil }
         let holder = bindings.holder(of: address)
-        return SourceBindings.Refusal(holder: holder?.port, isReserved: true, isNew: false, solicitation: nil)
+        return SourceBindings.Refusal(
+            holder: holder?.port, isReserved: true, isNew: bindings.isDetecting(address, now), solicitation: nil)
     }
 
     /// A guest claims an address by neighbour discovery. Returns nil if it may.
@@ -184,7 +187,7 @@ struct SourceGuard: ~Copyable {
         _ target: IPv6Address, by station: Station, isDetection: Bool, maySolicit: Bool, now: CoarseInstant
     ) -> SourceBindings.Refusal? {
         defer { lastSource.address = .unspecified }
-        if let refusal = refusal(ofReserved: target, by: station) { return refusal }
+        if let refusal = refusal(ofReserved: target, by: station, now) { return refusal }
         return bindings.claim(target, by: station, isDetection: isDetection, maySolicit: maySolicit, now: now)
     }
 

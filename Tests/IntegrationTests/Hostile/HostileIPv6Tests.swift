@@ -9,8 +9,8 @@ extension IntegrationTests {
     @Suite struct HostileIPv6 {
         private static let page = "a page over IPv6"
 
-        private func start(_ way: IPv6Way) throws -> (IPv6Fixture, web: BackgroundProgram) {
-            let fixture = try way.fixture()
+        private func start(_ way: IPv6Way, workers: Int) throws -> (IPv6Fixture, web: BackgroundProgram) {
+            let fixture = try way.fixture(["--workers", "\(workers)"])
             let web = try fixture.network.internet.startWeb(
                 Self.page, folder: fixture.network.folder, address: "[::]:80")
             return (fixture, web)
@@ -18,9 +18,9 @@ extension IntegrationTests {
 
         /// Forged advertisements of a router and of the gateway, solicitations and duplicate address detection for the
         /// address of another, from more addresses than a guest may have.
-        @Test(arguments: IPv6Way.possible)
-        func floodDoesNotDisturbOthers(way: IPv6Way) throws {
-            let (fixture, web) = try start(way)
+        @Test(arguments: IPv6Way.possible, [1, 3])
+        func floodDoesNotDisturbOthers(way: IPv6Way, workers: Int) throws {
+            let (fixture, web) = try start(way, workers: workers)
             let guest = try fixture.guest(), address = try guest.address6()
             try guest.waitForRouter()
             // An address is the guest's that uses it first. The namespace does not look for duplicates.
@@ -66,8 +66,9 @@ extension IntegrationTests {
         /// A datagram whose fragments overlap is dropped (RFC 5722), and so is one after endless extension headers, or
         /// with its header in the second fragment (RFC 7112). On
         /// a TAP, what is well-formed gets through; the user-mode NAT takes neither fragments nor extension headers.
-        @Test(arguments: IPv6Way.possible) func overlappingFragmentsAndLongChainsArriveNowhere(way: IPv6Way) throws {
-            let (fixture, web) = try start(way)
+        @Test(arguments: IPv6Way.possible, [1, 3])
+        func overlappingFragmentsAndLongChainsArriveNowhere(way: IPv6Way, workers: Int) throws {
+            let (fixture, web) = try start(way, workers: workers)
             let guest = try fixture.guest(), address = try guest.address6()
             try guest.waitForRouter()
             let sink = try fixture.network.internet.start([

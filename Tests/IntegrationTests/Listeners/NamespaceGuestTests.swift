@@ -2,6 +2,7 @@
 import Platform
 import TestSupport
 import Testing
+import Wire
 
 extension IntegrationTests {
     /// Guests of `--netns`.
@@ -50,6 +51,36 @@ extension IntegrationTests {
             #expect(try first.attempt(["ping", "-c", "1", "-W", "5", "-M", "do", "-s", "3972", other]).succeeded)
             #expect(try daemon.stop() == .exited(0))
             #expect(try !first.attempt(["ip", "link", "show", "dev", "eth0"]).succeeded)
+        }
+
+        /// Its port is there before the uplink is.
+        @Test(arguments: ["tap", "user"])
+        func namespaceMayServe(uplink: String) throws {
+            let network = try TestNetwork(), guest = try Namespace("guest-s"), path = network.folder.file("vde")
+            let daemon = try VMNetDaemon(
+                in: network.host,
+                [
+                    "--switch", "--uplink", uplink, "--allow-server", "1", "--netns", guest.name, "--state-dir",
+                    network.folder.file("state"), path,
+                ], folder: network.folder)
+            let plug = try PlugPort(path: path)
+            let hardware = MACAddress(try guest.run("cat", "/sys/class/net/eth0/address").trimmed)!
+            let advertisement = RouterAdvertisement(hardware: hardware).frame(
+                from: IPv6Address(linkLocalFrom: hardware), to: (.allNodes, MACAddress(ofGroup: .allNodes)))
+            try guest.run("ip", "link", "set", "eth0", "up")
+            try eventually("the advertisement") {
+                try guest.run(
+                    "/usr/bin/python3", "-c",
+                    """
+                    import socket
+                    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+                    s.bind(("eth0", 0))
+                    s.send(bytes(\(advertisement)))
+                    """)
+                return plug.receive(seconds: 1) { $0 == advertisement } != nil
+            }
+            #expect(!daemon.program.output.contains("which is dropped"))
+            #expect(try daemon.stop() == .exited(0))
         }
 
         /// Without a DHCP client: an address that no other guest gets, the same at each start.
