@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 import FrameIO
+import HostChanges
 import Lifecycle
 import Logging
 import NameService
@@ -59,7 +60,9 @@ extension Daemon {
     private func makeUplink(_ kind: Configuration.UplinkKind) throws(ExitError) -> (any Uplink)? {
         let options = configuration.uplinkOptions
         switch (kind, options.mode) {
-        case (.none, _): return nil
+        case (.none, _):
+            undoKilled()
+            return nil
         case (.vmnet, _): return try makeVmnetUplink(options)
         case (.auto, _) where vmnet != nil: return try makeVmnetUplink(options)
         case (.user, _): return try makeUserUplink(options)
@@ -69,6 +72,14 @@ extension Daemon {
             guard TapUplink.needsNAT6(options, logger) else { return TapUplink(options, uplinkContext) }
             return TapWithNAT(options, flowLimit: descriptors.flows, uplinkContext)
         }
+    }
+
+    /// Undoes the changes of killed instances, which the other uplinks do when they reserve their network.
+    private func undoKilled() {
+        guard CurrentProcess.effectiveUser == 0, Files.exists(StateDirectories.system),
+            let directory = try? StateDirectories.runtime()
+        else { return }
+        _ = HostChanges.changesOfOthers(in: directory, logger: logger)
     }
 
     private func makeVmnetUplink(_ options: UplinkOptions) throws(ExitError) -> any Uplink {

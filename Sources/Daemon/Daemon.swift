@@ -227,7 +227,7 @@ package final class Daemon: ControlledNetwork {
         listeners.onEnd = { [unowned self, unowned session] in
             // VDE clients may still connect to a switch with a directory, or be on another process's switch.
             guard session.ownsSwitch, !session.hasDirectory else { return }
-            logger.info("ending: the last client of this single-use daemon has disconnected")
+            logger.info("ending: the last guest of --fd or --netns has left")
             loop.stop()
         }
         session.onDisconnect = { [unowned listeners] in listeners.disconnect($0) }

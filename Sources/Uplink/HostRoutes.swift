@@ -78,8 +78,13 @@ package enum HostRoutes {
     }
 
     /// Reports that guests cannot reach the outside because the host cannot.
-    package static func reportOffline(_ logger: Logger) {
+    /// - Parameter hasIPv6: whether guests have IPv6.
+    package static func reportOffline(hasIPv6: Bool, _ logger: Logger) {
         guard isOffline else { return }
+        guard !hasIPv6 || NetworkInterfaces.defaultRoute6 == nil || !hasAddress6 else {
+            return logger.notice(
+                "this host has no default route for IPv4: guests reach the outside over IPv6 only")
+        }
         logger.notice(
             """
             this host is offline (it has no default route): guests reach it and each other, and nothing else until it \

@@ -26,6 +26,8 @@ struct RouteCheck: HostCheck {
     let egress: String?
     /// Whether the interface is a tunnel, such as a VPN's.
     let isTunnel: Bool
+    /// The interface of the default route for IPv6; nil if there is none.
+    var egress6: String?
     let guests: IPv4Network
     /// The command that configures this host's interfaces, without `sudo`.
     let connect: [String]
@@ -41,7 +43,9 @@ struct RouteCheck: HostCheck {
                     isUp: NetworkInterfaces.link(route.interface)?.isUp ?? true,
                     hasCarrier: Files.text("/sys/class/net/\(name)/carrier") != "0")
             },
-            rules: scene.rules, egress: egress, isTunnel: egress.map(isTunnel) ?? false, guests: scene.guests.network,
+            rules: scene.rules, egress: egress, isTunnel: egress.map(isTunnel) ?? false,
+            egress6: NetworkInterfaces.defaultRoute6.flatMap { NetworkInterfaces.name(of: $0.interface) },
+            guests: scene.guests.network,
             connect: connectors.first { Programs.find($0[0]) != nil } ?? ["dhclient", "-v"])
     }
 
@@ -73,7 +77,10 @@ struct RouteCheck: HostCheck {
 
     var diagnoses: [Diagnosis] {
         guard isNeeded else { return Self.ok("not needed: this network does not lead to the outside") }
-        guard let egress else { return [noExit] }
+        guard let egress else {
+            guard let egress6, exits.isEmpty else { return [noExit] }
+            return Self.ok("packets leave over IPv6 by \(egress6); there is no default route for IPv4")
+        }
         guard let exit = exits.first else { return Self.ok("packets leave by \(egress), by a rule of this host") }
         if exit.interface == egress && !isTunnel {
             // The kernel keeps the route, and discards the packets.

@@ -266,7 +266,9 @@ package final class TapUplink: Uplink {
 
     package func begin() throws(ExitError) {
         guard let network, let guests = hostAddressing?.network else { return }
-        if options.mode == .shared { HostRoutes.reportOffline(context.logger) }
+        if options.mode == .shared {
+            HostRoutes.reportOffline(hasIPv6: hostAddressing?.network6 != nil, context.logger)
+        }
         if let packetLog {
             try orUnavailable { () throws(SystemError) in try watch(packetLog) }
         }

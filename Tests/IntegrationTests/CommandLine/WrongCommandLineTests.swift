@@ -362,6 +362,15 @@ extension IntegrationTests {
             let offline = try start("offline")
             #expect(offline.program.output.contains("this host is offline (it has no default route)"))
             #expect(try offline.stop() == .exited(0))
+            try network.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
+            try network.host.ip("-6", "route", "add", "default", "via", "2001:db8::1", "dev", "wan")
+            let six = try start("six")
+            #expect(six.program.output.contains("guests reach the outside over IPv6 only"))
+            #expect(!six.program.output.contains("offline"))
+            #expect(
+                try network.host.attempt([TestHost.product("vde_vmnet"), "doctor"]).output.contains(
+                    "packets leave over IPv6 by wan; there is no default route for IPv4"))
+            #expect(try six.stop() == .exited(0))
         }
     }
 }
