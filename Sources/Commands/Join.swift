@@ -84,7 +84,7 @@ package struct Join: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            Interface for bridged mode: a network card or a Linux bridge. 'vde_vmnet interfaces' lists them.
+            Interface for bridged mode: a NIC or a Linux bridge. 'vde_vmnet interfaces' lists them.
             """, valueName: "interface"),
         completion: Completions.interfaces)
     var vmnetInterface: String?
@@ -155,7 +155,8 @@ package struct Join: ParsableCommand {
     @Option(
         help: ArgumentHelp(
             """
-            Directory for the DHCP server's leases. (default: /var/lib/vde_vmnet, or $XDG_STATE_HOME/vde_vmnet)
+            Directory for the DHCP server's leases. (default: /var/lib/vde_vmnet; without privilege \
+            vde_vmnet in $XDG_STATE_HOME, or in ~/.local/state)
             """,
             valueName: "directory"),
         completion: .directory)

@@ -43,7 +43,7 @@ struct LeaseOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Let guests boot from this file by PXE or iPXE. Its directory is served to guests by TFTP, read-only; in \
-            DIR/./SUB/FILE that is DIR. With CLIENT in front, only for bios, efi-ia32, efi-x64, efi-arm, efi-arm64, \
+            DIR/./SUB/FILE that is DIR. With CLIENT before it, only for bios, efi-ia32, efi-x64, efi-arm, efi-arm64, \
             efi-riscv64 or ipxe; ipxe may have a URL. May be repeated for files below one directory.
             """,
             valueName: "[client=]file"),

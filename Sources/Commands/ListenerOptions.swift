@@ -56,7 +56,7 @@ struct ListenerOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Serve the guest behind an inherited, connected unix socket (datagram, stream or sequenced packets), and \
+            Serve the guest behind an inherited, connected Unix socket (datagram, stream or sequenced packets), and \
             write one line of JSON to standard output when ready. May be repeated.
             """,
             valueName: "number"), transform: Int32.parse)

@@ -108,7 +108,10 @@ package struct Root: ParsableCommand {
         }
         let names = configuration.subcommands.compactMap { $0.configuration.commandName }
         let subcommand = names.first { $0 == arguments.first && $0 != "join" }
-        if subcommand == nil, let late = arguments.dropFirst().first(where: names.contains) {
+        let late = zip(arguments, arguments.dropFirst()).first {
+            names.contains($1) && !optionsWithNames.contains($0)
+        }?.1
+        if subcommand == nil, let late {
             lines.append("vde_vmnet: a subcommand comes before its options: vde_vmnet \(late) ...")
         }
         if subcommand == nil, let word = vdeSwitchOption(in: text) {
@@ -131,6 +134,9 @@ package struct Root: ParsableCommand {
         return "vde_vmnet: error: " + lines.map { PrintableText.line($0, limit: 16_384) }.joined(separator: "\n")
             + "\nvde_vmnet: all options: \((["vde_vmnet"] + words + ["--help"]).joined(separator: " "))\n"
     }
+
+    /// Options with values that are names of subcommands, too.
+    private static let optionsWithNames = ["--egress", "--control-allow"]
 
     /// The unknown option in the parser's message, if vde_switch has it.
     private static func vdeSwitchOption(in message: String) -> String? {

@@ -100,7 +100,8 @@ package struct Switch: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Least severe messages to log: trace, debug, info, notice, warning or error.", valueName: "level"))
+            "Least severe messages to log: trace, debug, info, notice, warning, error or critical.",
+            valueName: "level"))
     var logLevel: Logger.Level = .info
 
     package init() {}
