@@ -248,7 +248,10 @@ extension IntegrationTests {
                 for user in range(6001, 6007):
                     os.setegid(\(UserDatabase.group(named: "nogroup") ?? 65_534)); os.seteuid(user)
                     for _ in range(16):
-                        s = connect(); s.sendall(b'{"id":1,"method":"hello"}\\n'); held.append(s)
+                        s = connect(); held.append(s)
+                        # One that the network refuses may be closed already, with the reason in it.
+                        try: s.sendall(b'{"id":1,"method":"hello"}\\n')
+                        except BrokenPipeError: pass
                     os.seteuid(0); os.setegid(0)
                 served = sum(b"result" in s.recv(65536) for s in held)
                 assert served == 32, served
