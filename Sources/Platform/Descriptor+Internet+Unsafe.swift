@@ -54,12 +54,23 @@ extension Descriptor {
     }
 
     /// Connects. For a non-blocking stream the connection may still be in progress afterwards: when the socket is
-    /// writable, `pendingError` has the result.
+    /// ready, `connectError` has the result.
     package func connect(to address: SocketAddress) throws(SystemError) {
         var raw = address.raw
         let result = unsafe platform_inet_connect(self.raw, &raw)
         if result == -EINPROGRESS { return }
         try SystemError.check(result, "connect", address.description)
+    }
+
+    /// The result of `connect` for a stream that is ready: 0 once it is connected, else the positive errno.
+    ///
+    /// Linux loses the error of some ICMP messages that arrive while the socket is polled (6.18: 14 of 260,000, busy
+    /// host): the socket is ready, its pending error is 0, and it is not connected. The result is then
+    /// `Errno.timedOut`, as if no answer had come.
+    package var connectError: Int32 {
+        let error = pendingError
+        if error == 0, let kind = try? SocketKind(of: raw), !kind.isConnected { return Errno.timedOut }
+        return error
     }
 
     /// Has `bind` to an address without a port leave the port to `connect` (Linux).

@@ -284,6 +284,26 @@ import Wire
         }
     }
 
+    /// An ICMP error has ended the connection, and the system has lost its errno.
+    @Test func socketWithoutErrorAndPeerIsNotConnected() throws {
+        let harness = try RelayHarness()
+        let socket = try Socket.tcp()
+        let ready = socket.wait(for: .writable, until: .distantPast)
+        #expect(ready == [.writable, .hangup] && socket.pendingError == 0)
+        let frame = Fixture.segment(7, 80, .syn, sequence: 1)
+        let verdict = harness.gateway.fromGuest(frame.rawSpan, now: harness.now, hasConnection: { _, _, _ in false })
+        guard case .tcp(let segment) = verdict else {
+            Issue.record("the gateway refuses the SYN")
+            return
+        }
+        let view = try TCPView(frame.rawSpan.extracting(segment.range))
+        let connection = TCPConnection(
+            harness.relay.endpoints(of: segment), of: .address(segment.key.guest), connecting: socket, syn: view,
+            harness.relay.context)
+        #expect(connection.socketReady(ready, &harness.relay.context) == Errno.timedOut)
+        #expect(harness.segments().isEmpty, "the guest gets no SYN-ACK")
+    }
+
     @Test func largestOwnerLosesItsOldestConnection() throws {
         let (server, port) = try RelayHarness.server()
         let harness = try RelayHarness { $0.flowLimit = 32 }

@@ -25,7 +25,7 @@ extension TCPConnection {
         switch state {
         case .connecting:
             // A failure is reported as a hang-up as well.
-            if ready != .writable, let error = socket?.pendingError, error != 0 {
+            if ready != .writable, let error = socket?.connectError, error != 0 {
                 guard let proxy else { return error }
                 return proxyFailed(proxy.isAtStart ? .unreachable(error) : .closed, &context)
             }

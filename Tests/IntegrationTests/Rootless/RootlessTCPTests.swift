@@ -8,14 +8,19 @@ extension IntegrationTests.Rootless {
     private func connect(to address: String, _ port: Int, _ text: String, timeout: Int, _ body: String) -> [String] {
         let program = """
             import socket, errno
-            s = socket.socket()
-            s.settimeout(\(timeout))
             def name(x): return errno.errorcode.get(x.errno, str(x)) if x.errno else 'timeout'
-            try:
-                s.connect(('\(address)', \(port)))
-                print('\(text): connected', flush=True)
-            except OSError as x:
-                print('\(text):', name(x), flush=True)
+            result = 'ENOTCONN'
+            # Linux may lose an ICMP error: then connect() succeeds, and the socket is not connected.
+            while result == 'ENOTCONN':
+                s = socket.socket()
+                s.settimeout(\(timeout))
+                try:
+                    s.connect(('\(address)', \(port)))
+                    s.getpeername()
+                    result = 'connected'
+                except OSError as x:
+                    result = name(x)
+            print('\(text):', result, flush=True)
             """
         return ["python3", "-c", program + "\n" + body]
     }
