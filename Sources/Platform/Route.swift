@@ -31,16 +31,6 @@ package struct Route6: Equatable, Sendable {
     package let table: UInt32
 }
 
-extension NetworkInterfaces {
-    /// The best default route for IPv6 of all tables; nil without one, or if routes cannot be listed.
-    package static var defaultRoute6: Route6? {
-        // A route that refuses packets leads to the loopback interface.
-        ((try? routes6()) ?? []).filter {
-            $0.destination.prefixLength == 0 && name(of: $0.interface) != OperatingSystem.loopbackInterface
-        }.min { $0.metric < $1.metric }
-    }
-}
-
 extension Route6 {
     /// The routes that the kernel prefers for some addresses of a network to that network's own route.
     /// - Parameters:

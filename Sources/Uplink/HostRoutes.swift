@@ -6,12 +6,29 @@ import Wire
 
 /// The host's routes to the outside.
 package enum HostRoutes {
-    /// The host has no default route, nor the two halves of the Internet that VPNs route instead. False if routes
-    /// cannot be listed.
-    private static var isOffline: Bool {
-        guard let routes = try? NetworkInterfaces.routes() else { return false }
-        return !routes.contains { $0.destination.prefixLength <= 1 && !$0.isLocal }
+    /// The interfaces of default routes for IPv4, and of routes to the two halves of the Internet, as VPNs have them.
+    /// The kernel's preference is their order. nil if routes cannot be listed.
+    private static var defaultInterfaces: [UInt32]? {
+        (try? NetworkInterfaces.routes()).map { routes in
+            leadingOutside(routes.filter { !$0.isLocal }.map { ($0.destination.prefixLength, $0.metric, $0.interface) })
+        }
     }
+
+    /// The same for IPv6.
+    private static var defaultInterfaces6: [UInt32]? {
+        (try? NetworkInterfaces.routes6()).map { routes in
+            leadingOutside(routes.map { ($0.destination.prefixLength, $0.metric, $0.interface) })
+        }
+    }
+
+    private static func leadingOutside(_ routes: [(length: Int, metric: UInt32, interface: UInt32)]) -> [UInt32] {
+        routes.filter { $0.length <= 1 }.sorted { ($1.length, $0.metric) < ($0.length, $1.metric) }
+            .map(\.interface).filter(leadsOutside)
+    }
+
+    /// The interface by which IPv6 packets to the outside leave this host; nil if there is none, or if it cannot be
+    /// found out.
+    package static var defaultInterface6: String? { defaultInterfaces6?.first.flatMap(NetworkInterfaces.name) }
 
     /// Whether the host reaches the outside by IPv6: it has an address for that, and a route by an interface that is
     /// neither loopback nor a TAP of this program, to more than link-local addresses. A network on the link counts:
@@ -57,11 +74,7 @@ package enum HostRoutes {
             let ofSix = ((try? NetworkInterfaces.addresses6()) ?? []).filter { $0.address == six }.map(\.interface)
             return Set(ofFour + ofSix).sorted()
         case nil:
-            let four = ((try? NetworkInterfaces.routes()) ?? []).filter {
-                $0.destination.prefixLength <= 1 && !$0.isLocal
-            }
-            let six = ((try? NetworkInterfaces.routes6()) ?? []).filter { $0.destination.prefixLength <= 1 }
-            return Set(four.map(\.interface) + six.map(\.interface)).sorted().filter(leadsOutside)
+            return Set((defaultInterfaces ?? []) + (defaultInterfaces6 ?? [])).sorted()
                 .compactMap(NetworkInterfaces.name)
         }
     }
@@ -80,8 +93,8 @@ package enum HostRoutes {
     /// Reports that guests cannot reach the outside because the host cannot.
     /// - Parameter hasIPv6: whether guests have IPv6.
     package static func reportOffline(hasIPv6: Bool, _ logger: Logger) {
-        guard isOffline else { return }
-        guard !hasIPv6 || NetworkInterfaces.defaultRoute6 == nil || !hasAddress6 else {
+        guard defaultInterfaces?.isEmpty == true else { return }
+        guard !hasIPv6 || defaultInterface6 == nil || !hasAddress6 else {
             return logger.notice(
                 "this host has no default route for IPv4: guests reach the outside over IPv6 only")
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import NetworkModel
 import Platform
+import Uplink
 import Wire
 
 /// The way to the outside: the default route, VPNs, and rules that divert packets.
@@ -44,7 +45,7 @@ struct RouteCheck: HostCheck {
                     hasCarrier: Files.text("/sys/class/net/\(name)/carrier") != "0")
             },
             rules: scene.rules, egress: egress, isTunnel: egress.map(isTunnel) ?? false,
-            egress6: NetworkInterfaces.defaultRoute6.flatMap { NetworkInterfaces.name(of: $0.interface) },
+            egress6: HostRoutes.defaultInterface6,
             guests: scene.guests.network,
             connect: connectors.first { Programs.find($0[0]) != nil } ?? ["dhclient", "-v"])
     }
