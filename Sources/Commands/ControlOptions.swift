@@ -50,12 +50,17 @@ struct ControlOptions: ParsableArguments {
         completion: .file())
     var pcap: String?
 
+    private var allowedWords: [Substring] {
+        controlAllow?.split(separator: ",", omittingEmptySubsequences: false) ?? []
+    }
+
     func note(in given: inout GivenOptions) {
         given.note(.name, name != nil)
         given.note(.control, control != nil && control != "off")
         given.note(.controlOff, control == "off")
         given.note(.controlGroup, controlGroup != nil)
         given.note(.controlAllow, controlAllow != nil)
+        given.note(.controlAllowPublish, allowedWords.contains(ControlGrant.publish.rawValue[...]))
     }
 
     /// Stores them in `configuration`.
@@ -96,8 +101,7 @@ struct ControlOptions: ParsableArguments {
             configuration.control.access.group = group
         }
         if let controlAllow {
-            let words = controlAllow.split(separator: ",", omittingEmptySubsequences: false)
-            let grants = words.map { ControlGrant(rawValue: String($0)) }
+            let grants = allowedWords.map { ControlGrant(rawValue: String($0)) }
             guard !grants.contains(nil) else {
                 throw ValidationError(
                     """

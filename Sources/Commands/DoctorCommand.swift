@@ -59,8 +59,8 @@ package struct DoctorCommand: ParsableCommand {
     /// Examines the only network that runs if the user names none, or the host if no network runs.
     private static func subject(_ name: String?) throws(ExitError) -> Doctor.Subject {
         guard let name else {
-            let isAny = ControlPlaces.sockets().paths.contains { (try? ControlConnection($0)) != nil }
-            return isAny ? .network(try facts(NetworkLookup.connect(nil))) : .host
+            guard let connection = try NetworkLookup.connectToOnlyOne() else { return .host }
+            return .network(try facts(connection))
         }
         if name.contains("/"), (try? Files.status(name).kind) != .socket { return .switchDirectory(name) }
         let candidates = ControlPlaces.candidates(name)

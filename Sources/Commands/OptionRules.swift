@@ -74,6 +74,7 @@ enum OptionName: String, CaseIterable, Sendable {
     case controlOff = "--control off"
     case controlGroup = "--control-group"
     case controlAllow = "--control-allow"
+    case controlAllowPublish = "--control-allow publish"
 }
 
 /// A rule about what some options need or cannot be combined with. `OptionRules.all` lists all rules.
@@ -314,7 +315,7 @@ extension OptionRules {
         OptionRule(
             .noRouter, condition: .modes([.shared]), because: "only a shared network has a router of vde_vmnet"),
         OptionRule(
-            .publish, condition: .modes([.shared]),
+            .publish, .controlAllowPublish, condition: .modes([.shared]),
             because:
                 """
                 a host network is closed to the outside, and guests of a bridged one are reached at their own \
@@ -334,7 +335,8 @@ extension OptionRules {
         // Uplinks
         OptionRule(
             .mode, .gateway, .dhcpEnd, .mask, .interfaceID, .mtu, .trunk, .allowServer, .dhcp, .dhcpHost,
-            .dhcpOption, .leaseTime, .boot, .publish, .namespaceAddress, condition: .uplinks(everyUplink),
+            .dhcpOption, .leaseTime, .boot, .publish, .controlAllowPublish, .namespaceAddress,
+            condition: .uplinks(everyUplink),
             because: "it configures the uplink"),
         OptionRule(
             .bridged, .interface, condition: .uplinks([.tap, .vmnet]),

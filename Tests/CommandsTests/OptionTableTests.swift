@@ -111,7 +111,8 @@ private enum Expected {
         --control cs                                | +++++ | +++ | +++++++++ |
         --control off                               | +++++ | +++ | +++++++++ |
         --control-group 0                           | +++++ | +++ | +++++++++ |
-        --control-allow publish                     | +++++ | +++ | +++++++++ |
+        --control-allow publish                     | ++++- | +-- | +++++++++ |
+        --control-allow egress,capture              | +++++ | +++ | +++++++++ |
         --pcap f.pcapng                             | +++++ | +++ | +++++++++ |
         --state-dir sd                              | +++++ | +++ | +++++++++ |
         --pidfile p                                 | +++++ | +++ | +++++++++ |

@@ -35,16 +35,20 @@ package struct Events: ParsableCommand {
     @Flag(help: "Print each event as one JSON object.")
     var json = false
 
+    private var kinds: [Substring]? { only?.split(separator: ",", omittingEmptySubsequences: false) }
+
     package init() {}
 
     package func validate() throws {
-        if only == "" { throw ValidationError("--only needs kinds of events, such as lease,refusal") }
+        if let kinds, kinds.contains("") {
+            throw ValidationError("--only needs kinds of events with a comma between them, such as lease,refusal")
+        }
     }
 
     package func run() throws {
         let connection = try network.connect()
-        let kinds = only.map { [("events", JSON.array($0.split(separator: ",").map { .string(String($0)) }))] } ?? []
-        _ = try connection.call("subscribe", kinds)
+        let chosen = kinds.map { [("events", JSON.array($0.map { .string(String($0)) }))] } ?? []
+        _ = try connection.call("subscribe", chosen)
         while true {
             let event: JSON?
             do throws(ControlConnection.Failure) {

@@ -75,7 +75,15 @@ enum NetworkLookup {
     static func connect(
         _ name: String?, choice: String = "its name"
     ) throws(ExitError) -> ControlConnection {
-        guard let name else { return try connectToOnlyOne(choice) }
+        guard let name else {
+            if let connection = try connectToOnlyOne(choice) { return connection }
+            throw ExitError(
+                .unavailable,
+                """
+                no network of \(UserDatabase.userName(CurrentProcess.effectiveUser)) runs here; start one: vde_vmnet \
+                --switch /tmp/vde
+                """)
+        }
         if let connection = try ofSwitch(name) { return connection }
         let paths = ControlPlaces.candidates(name)
         guard !paths.isEmpty else {
@@ -93,23 +101,17 @@ enum NetworkLookup {
         throw failure!
     }
 
-    /// The only network of this user, or if there is none, the only one of others.
-    private static func connectToOnlyOne(_ choice: String) throws(ExitError) -> ControlConnection {
+    /// Connects to the only network of this user, or if there is none, to the only one of others.
+    /// - Returns: nil if no network runs.
+    /// - Throws: `usage` if there are several.
+    static func connectToOnlyOne(_ choice: String = "its name") throws(ExitError) -> ControlConnection? {
         let own = ControlPlaces.ownSockets.compactMap { try? ControlConnection($0) }
         let found = own.isEmpty ? connectionsToOthers() : own
-        guard let first = found.first else {
-            throw ExitError(
-                .unavailable,
-                """
-                no network of \(UserDatabase.userName(CurrentProcess.effectiveUser)) runs here; start one: vde_vmnet \
-                --switch /tmp/vde
-                """)
-        }
-        guard found.count == 1 else {
+        guard found.count <= 1 else {
             let names = found.map { String($0.path.split(separator: "/").last ?? "") }.joined(separator: ", ")
             throw ExitError(.usage, "several networks run: \(names); choose one by \(choice)")
         }
-        return first
+        return found.first
     }
 
     /// The networks of other users. A user can serve any number of sockets that are no networks, so those that reply

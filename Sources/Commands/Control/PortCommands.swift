@@ -93,6 +93,12 @@ package struct Port: ParsableCommand {
         var vlan: Int
         @OptionGroup var network: NetworkOptions
 
+        func validate() throws {
+            guard (0...4093).contains(vlan) else {
+                throw ValidationError("port vlan: \(vlan) is no VLAN; write a number from 0 to 4093")
+            }
+        }
+
         func run() throws {
             try network.change("port.vlan", ("port", .integer(port)), ("vlan", .integer(vlan)))
         }

@@ -29,6 +29,8 @@ extension IntegrationTests {
             status --network gone % 69 no network is called 'gone' | vde_vmnet list
             stop --network gone % 69 no network is called 'gone' | vde_vmnet list
             events --network gone % 69 no network is called 'gone' | vde_vmnet list
+            events --only join,, % 64 --only needs kinds of events
+            port vlan 2 4094 % 64 4094 is no VLAN; write a number from 0 to 4093
             capture --network gone -w - % 69 no network is called 'gone' | vde_vmnet list
             doctor --network gone % 69 no network is called 'gone' | vde_vmnet list
             allow list --json --network gone % 69 no network is called 'gone' | vde_vmnet list
@@ -39,6 +41,7 @@ extension IntegrationTests {
             --name a/b --switch DIR/v % 64 --name: 'a/b'
             --control= --switch DIR/v % 64 --control needs a path
             --control-allow all --switch DIR/v % 64 --control-allow: 'all' is not a list
+            --control-allow publish --uplink none --switch DIR/v % 64 does not go with --uplink none
             --control-group GONE --switch DIR/v % 64 there is no group
             --control off --name n --switch DIR/v % 64 --name does not go with --control off
             --limit 50 --switch DIR/v % 64 is invalid for '--limit | it is not a rate; write a whole number and kbit
@@ -363,14 +366,20 @@ extension IntegrationTests {
             #expect(offline.program.output.contains("this host is offline (it has no default route)"))
             #expect(try offline.stop() == .exited(0))
             try network.host.ip("-6", "addr", "add", "2001:db8::2/64", "dev", "wan", "nodad")
-            try network.host.ip("-6", "route", "add", "default", "via", "2001:db8::1", "dev", "wan")
-            let six = try start("six")
-            #expect(six.program.output.contains("guests reach the outside over IPv6 only"))
-            #expect(!six.program.output.contains("offline"))
-            #expect(
-                try network.host.attempt([TestHost.product("vde_vmnet"), "doctor"]).output.contains(
-                    "packets leave over IPv6 by wan; there is no default route for IPv4"))
-            #expect(try six.stop() == .exited(0))
+            // A VPN routes the two halves of the Internet in place of the default route.
+            for (name, routes) in [("six", ["default"]), ("halves", ["::/1", "8000::/1"])] {
+                for route in routes {
+                    try network.host.ip("-6", "route", "add", route, "via", "2001:db8::1", "dev", "wan")
+                }
+                let six = try start(name)
+                #expect(six.program.output.contains("guests reach the outside over IPv6 only"))
+                #expect(!six.program.output.contains("offline"))
+                #expect(
+                    try network.host.attempt([TestHost.product("vde_vmnet"), "doctor"]).output.contains(
+                        "packets leave over IPv6 by wan; there is no default route for IPv4"))
+                #expect(try six.stop() == .exited(0))
+                for route in routes { try network.host.ip("-6", "route", "del", route, "dev", "wan") }
+            }
         }
     }
 }
