@@ -53,6 +53,7 @@ package struct NetworkFacts: Sendable {
         self.status = status
         name = status["name"]?.string ?? ""
         guests = ports.flatMap(NetworkFacts.guests)
+        uplinkPort = ports.first { $0["role"]?.string == "uplink" }?["description"]?.string
         self.leases = leases.compactMap { lease in
             guard let address = lease["address"]?.string.flatMap({ IPv4Address($0) }) else { return nil }
             return Lease(
@@ -75,6 +76,9 @@ package struct NetworkFacts: Sendable {
     package var uplink: String { status["uplink"]?["kind"]?.string ?? "none" }
     /// False while it is lost.
     package var isUplinkConnected: Bool { status["uplink"]?["connected"]?.bool ?? true }
+    /// The name of the uplink's port, which is its TAP's if it has one; nil without an uplink.
+    package let uplinkPort: String?
+
     /// The guests' TAP, or the interface of a bridge.
     package var interface: String? { status["uplink"]?["interface"]?.string }
     /// `shared`, `host` or `bridged`.

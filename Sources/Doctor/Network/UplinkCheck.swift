@@ -5,11 +5,16 @@ import Platform
 struct UplinkCheck: HostCheck {
     static let name = "uplink"
 
-    /// Why a TAP carries no packets, although the network has it open.
+    /// Why the uplink carries no packets, although the network has it open.
     enum Fault: Equatable, Sendable {
         /// With the bridge's name. The network keeps a TAP down whose guests its rules do not reach.
         case inBridge(String)
+        /// The TAP.
         case down
+        /// In bridged mode: the interface with this name.
+        case bridgedDown(String)
+        /// In bridged mode: the TAP with this name is not a port of the bridge any more.
+        case notInBridge(String)
     }
 
     let kind: String
@@ -20,7 +25,7 @@ struct UplinkCheck: HostCheck {
     let start: [String]
 
     /// - Parameters:
-    ///   - fault: of the TAP.
+    ///   - fault: of the uplink's interface.
     ///   - start: the words of the network's start.
     init(_ network: NetworkFacts, fault: Fault? = nil, start: [String] = []) {
         kind = network.uplink
@@ -42,7 +47,19 @@ struct UplinkCheck: HostCheck {
                 fault = .down
             }
         }
+        if network.mode == "bridged", !network.isUplinkConnected { fault = bridgedFault(network) }
         return UplinkCheck(network, fault: fault, start: NetworkFacts.commandLine(of: network.process))
+    }
+
+    private static func bridgedFault(_ network: NetworkFacts) -> Fault? {
+        let names = [network.interface, network.uplinkPort].compactMap(\.self)
+        if let down = names.first(where: { NetworkInterfaces.link(named: $0)?.isUp == false }) {
+            return .bridgedDown(down)
+        }
+        guard network.uplink == "bridged", names.count == 2, NetworkInterfaces.index(of: names[0]) != nil,
+            let link = NetworkInterfaces.link(named: names[1]), link.bridge != NetworkInterfaces.index(of: names[0])
+        else { return nil }
+        return .notInBridge(names[1])
     }
 
     var diagnoses: [Diagnosis] {
@@ -63,6 +80,18 @@ struct UplinkCheck: HostCheck {
                     \(interface) is a port of \(bridge), where the network's rules have no effect, and the network \
                     keeps it down
                     """, Remedy.sudo("ip", "link", "set", "dev", interface, "nomaster"))
+            ]
+        case .bridgedDown(let name):
+            return [
+                Self.failed(
+                    .uplinkLost, "\(name) is down, and guests reach each other only",
+                    Remedy.sudo("ip", "link", "set", "dev", name, "up"))
+            ]
+        case .notInBridge(let tap):
+            return [
+                Self.failed(
+                    .uplinkLost, "\(tap) is not a port of \(interface) any more, and guests reach each other only",
+                    Remedy.sudo("ip", "link", "set", "dev", tap, "master", interface))
             ]
         case .down:
             return [

@@ -209,9 +209,10 @@ extension Dispatcher {
         let isExpected =
             ports[number].kind.hasEnd && !ports[number].egress.hasEnded
             && (error == Errno.brokenPipe || error == Errno.reset)
-        // EIO: a TAP is down. It may be removed then.
         let before = ports[number].reportedError
-        let isNews = (before == 0 || before == Errno.ioError && error != before) && !isExpected
+        // A TAP, or the NIC of a packet socket, is down. It may be removed then.
+        let wasDown = before == Errno.ioError || before == Errno.networkDown
+        let isNews = (before == 0 || wasDown && error != before) && !isExpected
         if isNews { ports[number].reportedError = error }
         fabric.tablesLock.unlock()
         if isNews { control.report(.unreachable(number, error)) }

@@ -14,6 +14,7 @@ final class BridgedUplink: Uplink {
     private let context: UplinkContext
     private var changes: HostChanges?
     private var tap = ""
+    private var link: BridgedLink?
     private(set) var port: PortNumber?
 
     init(_ network: BridgedNetwork, _ options: UplinkOptions, _ context: UplinkContext) {
@@ -24,12 +25,7 @@ final class BridgedUplink: Uplink {
 
     var hostAddressing: HostAddressing? { nil }
     var isBridged: Bool { true }
-    var isConnected: Bool {
-        guard port != nil, let link = NetworkInterfaces.link(named: tap) else { return false }
-        // Open vSwitch's bridges are interfaces that may be down.
-        guard network.kind == .bridge else { return link.isUp }
-        return link.isUp && link.bridge == network.index && NetworkInterfaces.link(network.index)?.isUp == true
-    }
+    var isConnected: Bool { link.map { $0.loss == nil } ?? false }
 
     var details: UplinkDetails {
         var details = UplinkDetails()
@@ -52,6 +48,9 @@ final class BridgedUplink: Uplink {
                 name: tap, kind: .tap, role: .uplink, descriptor: descriptor,
                 maximumFrame: FrameLimits.link(mtu: network.mtu))
             port = try context.attachUplink(configuration)
+            link = try orUnavailable { () throws(SystemError) in
+                try BridgedLink(network, by: tap, index: device.index, context)
+            }
         } catch {
             undo()
             throw error
@@ -104,7 +103,7 @@ final class BridgedUplink: Uplink {
 
     func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: tap) }
 
-    func stop() {}
+    func stop() { link?.stop() }
 
     func undo() { changes?.undo() }
 }
@@ -122,18 +121,21 @@ extension UplinkContext {
     /// Reports that the uplink's device has failed, if `event` reports that.
     func reportFailure(_ event: PortEvent, port: PortNumber?, device: String) {
         guard event.port == port, case .unreachable(_, let code) = event else { return }
-        // EIO: the interface is down, perhaps on purpose.
-        guard code != Errno.ioError else { return }
-        guard NetworkInterfaces.index(of: device) != nil else {
-            return onFailure(
-                ExitError(
-                    .unavailable,
-                    """
-                    \(device), the uplink of the guests, is gone: another program has removed, renamed or moved it, or \
-                    it was unplugged; start vde_vmnet again when it is back
-                    """))
-        }
+        // EIO of a TAP, ENETDOWN of a packet socket: the interface is down, perhaps on purpose.
+        guard code != Errno.ioError, code != Errno.networkDown else { return }
+        guard NetworkInterfaces.index(of: device) != nil else { return reportRemoval(of: device) }
         let reason = SystemError(code: code, "use").reason
-        onFailure(ExitError(.unavailable, "the uplink \(device) has failed: \(reason)"))
+        onFailure(ExitError(.unavailable, "the uplink \(device) has failed: \(reason); start vde_vmnet again"))
+    }
+
+    /// Reports that the uplink's device has been removed.
+    func reportRemoval(of device: String) {
+        onFailure(
+            ExitError(
+                .unavailable,
+                """
+                \(device), the uplink of the guests, is gone: another program has removed, renamed or moved it, or it \
+                was unplugged; start vde_vmnet again when it is back
+                """))
     }
 }

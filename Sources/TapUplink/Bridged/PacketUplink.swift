@@ -12,6 +12,7 @@ final class PacketUplink: Uplink {
     private let network: BridgedNetwork
     private let context: UplinkContext
     private var changes: HostChanges?
+    private var link: BridgedLink?
     private(set) var port: PortNumber?
 
     init(_ network: BridgedNetwork, _ context: UplinkContext) {
@@ -21,7 +22,7 @@ final class PacketUplink: Uplink {
 
     var hostAddressing: HostAddressing? { nil }
     var isBridged: Bool { true }
-    var isConnected: Bool { port != nil && NetworkInterfaces.link(network.index)?.isRunning == true }
+    var isConnected: Bool { link.map { $0.loss == nil } ?? false }
     var details: UplinkDetails {
         var details = UplinkDetails()
         details.kind = "packet"
@@ -45,6 +46,9 @@ final class PacketUplink: Uplink {
                 name: network.interface, kind: .packet, role: .uplink, descriptor: descriptor,
                 maximumFrame: FrameLimits.link(mtu: network.mtu))
             port = try context.attachUplink(configuration)
+            link = try orUnavailable { () throws(SystemError) in
+                try BridgedLink(network, by: network.interface, index: network.index, context)
+            }
         } catch {
             undo()
             throw error
@@ -70,7 +74,7 @@ final class PacketUplink: Uplink {
 
     func handle(_ event: PortEvent) { context.reportFailure(event, port: port, device: network.interface) }
 
-    func stop() {}
+    func stop() { link?.stop() }
 
     func undo() { changes?.undo() }
 }

@@ -194,6 +194,43 @@ extension IntegrationTests.EventKinds {
         try fixture.stop()
     }
 
+    /// The host's NIC goes down and up, or the TAP leaves the bridge and comes back: the network goes on.
+    @Test(arguments: [
+        (EventUplink.packet, ["wan", "down"], ["wan", "up"], "wan is down; set it up: sudo ip link set wan up"),
+        (.bridged, ["vmnet0", "nomaster"], ["vmnet0", "master", "br0"], "sudo ip link set vmnet0 master br0"),
+        (.bridged, ["br0", "down"], ["br0", "up"], "br0 is down; set it up: sudo ip link set br0 up"),
+    ])
+    func lostBridgedNetworkComesBack(
+        uplink: EventUplink, loss: [String], remedy: [String], message: String
+    ) throws {
+        let fixture = try uplink.fixture(), host = fixture.host, daemon = fixture.control.daemon.program
+        let client = try fixture.follow("uplink")
+        let guest = try fixture.control.guest()
+        func isReached() throws -> Bool {
+            let ping = ["ping", "-c", "1", "-W", "1", TestNetwork.internetAddress]
+            return try guest.namespace.attempt(ping).succeeded
+        }
+        try guest.namespace.ip("addr", "add", "203.0.113.77/24", "dev", PlugGuest.interface)
+        try eventually("the network", within: ampleTime) { try isReached() }
+        for round in 1...2 {
+            #expect(try host.attempt(["ip", "link", "set"] + loss).succeeded)
+            try client.wait("uplink", "\"connected\":false")
+            try daemon.wait(for: message, within: 10)
+            #expect(try !isReached())
+            let doctor = try host.attempt([TestHost.product("vde_vmnet"), "doctor", fixture.control.socket])
+            #expect(doctor.output.contains("fix: sudo ip link set dev " + remedy.joined(separator: " ")))
+            #expect(try host.attempt(["ip", "link", "set"] + remedy).succeeded)
+            try client.wait("uplink", "\"connected\":true")
+            try eventually("the network again", within: ampleTime) { try isReached() }
+            try eventually("the message", within: 10) {
+                daemon.output.split(separator: "\n").count { $0.contains("again") } == round
+            }
+        }
+        try host.ip("link", "del", uplink == .packet ? "wan" : "vmnet0")
+        #expect(try daemon.waitForEnd() == .exited(69))
+        #expect(daemon.output.contains("the uplink of the guests, is gone"), "\(daemon.output)")
+    }
+
     /// A TAP that is a port of a bridge is down until it is not.
     @Test(arguments: [EventUplink.tap, .tapWithNAT]) func closedTAPIsReported(uplink: EventUplink) throws {
         let fixture = try uplink.fixture(), host = fixture.host
