@@ -68,16 +68,34 @@ package enum ControlPlaces {
         return TemporaryDirectories.user(of: parent.joined(separator: "/"))
     }
 
-    /// Opens the own directory, which is made if it is missing, and keeps it locked while `body` runs: only one process
-    /// at a time replaces the socket of a killed network.
+    /// Opens the own directory, which is made if it is missing, removes the sockets of killed networks, and keeps the
+    /// directory locked while `body` runs: only one process at a time replaces the socket of a killed network.
     static func withOwnDirectory<Result>(
         _ body: (String) throws(ExitError) -> Result
     ) throws(ExitError) -> Result {
         let directory = try StateDirectories.sockets()
         let lock = try lock(directory)
+        removeUnserved(in: directory)
         let result = try body(directory.path)
         _ = consume lock
         return result
+    }
+
+    /// Removes the sockets that no process has open. Needs the lock.
+    private static func removeUnserved(in directory: borrowing Directory) {
+        // The lock of listeners: a socket that is bound and does not listen yet looks abandoned.
+        guard let lock = try? directory.reopen(), (try? lock.lock(until: BootClock.now + lockTimeout)) == true else {
+            return
+        }
+        for name in (try? directory.entries()) ?? [] where NetworkName(name) != nil {
+            guard let status = try? directory.status(of: name), status.kind == .socket else { continue }
+            do throws(SystemError) {
+                try directory.connect(Socket.unixStream(), to: name)
+            } catch {
+                if error.code == Errno.refused { try? directory.remove(name, ifStill: status) }
+            }
+        }
+        _ = consume lock
     }
 
     private static func lock(_ directory: borrowing Directory) throws(ExitError) -> Descriptor {

@@ -347,7 +347,13 @@ extension IntegrationTests {
             let again = try start(network, place, "--name", "vde", directory: first)
             try again.wait(for: "vde_vmnet: ready: ")
             #expect(try list().contains("\nvde "))
-            for program in [two, again] { #expect(try program.stop() == .exited(0)) }
+            // The next start removes it, whatever its name is.
+            again.signal(Signal.kill)
+            _ = try again.waitForEnd()
+            let other = try start(network, place, "--name", "other", directory: first)
+            try other.wait(for: "vde_vmnet: ready: ")
+            #expect(try Files.entries(place + "/vde_vmnet").sorted() == ["control.lock", "other", "vde-2"])
+            for program in [two, other] { #expect(try program.stop() == .exited(0)) }
             #expect(try Files.entries(place + "/vde_vmnet") == ["control.lock"])
         }
 
