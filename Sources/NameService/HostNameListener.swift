@@ -40,6 +40,8 @@ package final class HostNameListener {
         self.loop = loop
         do throws(SystemError) {
             datagrams = try Socket.udp(ipv6: !address.isIPv4)
+            // Bursts of queries wait here.
+            datagrams.setBuffers(send: 1 << 20, receive: 1 << 20)
             try datagrams.bind(to: address)
             let stream = try Socket.tcp(ipv6: !address.isIPv4)
             try stream.bind(to: address, reuse: true)

@@ -64,6 +64,9 @@ package final class LocalNames {
 
     private func response(to query: [UInt8], _ answer: LocalAnswer, over transport: DNSTransport) -> [UInt8]? {
         guard let message = try? DNSView(query.rawSpan) else { return nil }
+        if let extended = (try? message.extended()) ?? nil, extended.version > 0 {
+            return DNSMessage.unsupportedVersion(of: message, extended)
+        }
         switch answer {
         case .noSuchName: return DNSMessage.failure(of: message, code: .nameError)
         case .refused: return DNSMessage.failure(of: message, code: .refused)

@@ -282,6 +282,10 @@ private struct Response {
         let second = try #require(names.response(to: withOption, question, over: .datagram))
         let parsed = try Response(second)
         #expect(parsed.payloadSize == ExtendedDNS.preferredPayload && parsed.addresses == ["192.168.105.7"])
+        // BADVERS (RFC 6891 section 6.1.3): 1 in the upper bits, 0 in the header, and this server's version is 0.
+        withOption[withOption.count - 5] = 1
+        let third = try #require(names.response(to: withOption, question, over: .datagram))
+        #expect(try DNSView(third.rawSpan).extended()?.codeAndFlags == 1 << 24 && third[3] & 0xf == 0)
     }
 
     @Test func missingNameIsAnError() throws {

@@ -122,17 +122,28 @@ package enum DNSMessage {
     /// question byte for byte if it can be read, and an OPT record if it has one (RFC 6891 section 6.1.1).
     /// - Parameter isExtended: false for no OPT record, as of a server without EDNS.
     package static func failure(of query: DNSView, code: DNSResponseCode, isExtended: Bool = true) -> [UInt8] {
-        let end = (try? query.questionAndEnd())?.end
         let extended = isExtended ? (try? query.extended()) ?? nil : nil
+        return failure(of: query, code: code, extended?.reply)
+    }
+
+    /// The response to a query with a version of EDNS above 0: BADVERS (RFC 6891 section 6.1.3).
+    package static func unsupportedVersion(of query: DNSView, _ extended: ExtendedDNS) -> [UInt8] {
+        var reply = extended.reply
+        reply.codeAndFlags |= ExtendedDNS.badVersion
+        return failure(of: query, code: .noError, reply)
+    }
+
+    private static func failure(of query: DNSView, code: DNSResponseCode, _ reply: ExtendedDNS?) -> [UInt8] {
+        let end = (try? query.questionAndEnd())?.end
         var writer = ByteWriter(capacity: 96)
         let copied = DNSView.Flags.operation | DNSView.Flags.recursionDesired | DNSView.Flags.checkingDisabled
         let flags =
             DNSView.Flags.response | DNSView.Flags.recursionAvailable | (query.flags & copied) | UInt16(code.rawValue)
         emitHeader(
             into: &writer, id: query.id, flags: flags, answers: 0, questions: end == nil ? 0 : 1,
-            additional: extended == nil ? 0 : 1)
+            additional: reply == nil ? 0 : 1)
         if let end { writer.put(query.bytes.extracting(DNSView.headerLength..<end).copied()) }
-        extended?.reply.emit(into: &writer)
+        reply?.emit(into: &writer)
         return writer.bytes
     }
 

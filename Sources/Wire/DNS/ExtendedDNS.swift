@@ -13,11 +13,16 @@ package struct ExtendedDNS: Equatable, Sendable {
 
     /// The DO bit of `codeAndFlags` (RFC 3225).
     private static let dnssecOK: UInt32 = 0x8000
+    /// The upper bits of BADVERS (16) in `codeAndFlags`; the lower ones are 0 (RFC 6891 section 9).
+    static let badVersion: UInt32 = 1 << 24
 
     /// Bytes of the longest UDP message that the sender accepts.
     package var payloadSize: UInt16
     /// Extended response code, version, and flags, of which DO is the highest bit of the lower half.
     package var codeAndFlags: UInt32
+
+    /// The sender's version of EDNS; 0 is the only one.
+    package var version: UInt8 { UInt8(truncatingIfNeeded: codeAndFlags >> 16) }
 
     /// A record without options.
     package init(payloadSize: UInt16, codeAndFlags: UInt32 = 0) {
