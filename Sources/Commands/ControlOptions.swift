@@ -96,7 +96,8 @@ struct ControlOptions: ParsableArguments {
         }
         if let controlGroup {
             guard let group = UserDatabase.group(named: controlGroup) else {
-                throw ValidationError("--control-group: there is no group '\(controlGroup)'")
+                throw ValidationError(
+                    "--control-group: there is no group '\(controlGroup)'; getent group lists those there are")
             }
             configuration.control.access.group = group
         }

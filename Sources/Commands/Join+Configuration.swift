@@ -64,7 +64,7 @@ extension Join {
     private func makeGroup() throws -> UInt32? {
         guard let vdeGroup else { return Join.defaultSocketGroup }
         guard let group = UserDatabase.group(named: vdeGroup) else {
-            throw ValidationError("--vde-group: there is no group '\(vdeGroup)'")
+            throw ValidationError("--vde-group: there is no group '\(vdeGroup)'; getent group lists those there are")
         }
         return group
     }

@@ -254,7 +254,10 @@ struct ListenerOptions: ParsableArguments {
         var owner = group
         if let socketGroup {
             owner = UserDatabase.group(named: socketGroup)
-            if owner == nil { throw ValidationError("--socket-group: there is no group '\(socketGroup)'") }
+            if owner == nil {
+                throw ValidationError(
+                    "--socket-group: there is no group '\(socketGroup)'; getent group lists those there are")
+            }
         }
         let caller = CurrentProcess.sudoCaller
         configuration.access = ListenerAccess(

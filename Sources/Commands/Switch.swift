@@ -165,7 +165,7 @@ package struct Switch: ParsableCommand {
 
     private static func group(_ name: String, _ option: String) throws -> UInt32 {
         guard let group = UserDatabase.group(named: name) else {
-            throw ValidationError("\(option): there is no group '\(name)'")
+            throw ValidationError("\(option): there is no group '\(name)'; getent group lists those there are")
         }
         return group
     }

@@ -126,7 +126,7 @@ package final class LeaseFile {
         if !hasFailed {
             logger.error(
                 """
-                leases cannot be written: \(error) (\(directory.path(of: name))); they are assigned, but lost at a \
+                leases cannot be written: \(error.about(directory.path(of: name))); they are assigned, but lost at a \
                 restart
                 """
             )

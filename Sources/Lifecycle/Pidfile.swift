@@ -95,7 +95,7 @@ package final class Pidfile: Sendable {
             status = try directory.status(of: name)
             // An existing file is only read, never written to.
             guard status.kind == .regular else {
-                throw SystemError(code: Errno.exists, "replace, which is no file,", directory.path(of: name))
+                throw SystemError(code: Errno.exists, "replace what is no regular file:", directory.path(of: name))
             }
             old = try directory.open(name, [.readOnly, .nonBlocking])
         } catch {

@@ -99,7 +99,9 @@ extension PublishedPort {
         if parts.count > 3, !PublishedPort.isAddress(parts[0]), parts.contains("") {
             throw refuse("has an IPv6 address without brackets; write [ADDRESS]")
         }
-        guard (2...4).contains(parts.count) else { throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp]") }
+        guard (2...4).contains(parts.count) else {
+            throw refuse("is not [BIND:]PORT[-END]:GUEST[:PORT][/udp], such as 2222:192.168.105.2:22")
+        }
         if let part = parts.first(where: { MappedAddress($0) != nil }), let mapped = MappedAddress(part) {
             throw refuse("has \(part), which \(mapped.refusal())")
         }
