@@ -112,7 +112,7 @@ private enum Expected {
         --control off                               | +++++ | +++ | +++++++++ |
         --control-group 0                           | +++++ | +++ | +++++++++ |
         --control-allow publish                     | ++++- | +-- | +++++++++ |
-        --control-allow egress,capture              | +++++ | +++ | +++++++++ |
+        --control-allow egress                      | +++++ | +++ | +++++++++ |
         --pcap f.pcapng                             | +++++ | +++ | +++++++++ |
         --state-dir sd                              | +++++ | +++ | +++++++++ |
         --pidfile p                                 | +++++ | +++ | +++++++++ |
